@@ -1,0 +1,166 @@
+"""The ONNX Runtime session: the provider asked for, the provider got, its threads, its answers."""
+
+import contextlib
+import ctypes
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+# ONNX Runtime reports usage to its makers from 1.29 on; it reads this once, when it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.cpus import available_cpus
+from service.errors import EngineError, ModelError, ProviderError
+from service.graph import with_outputs
+from service.manifest import Manifest
+
+Provider = Literal["auto", "cuda", "tensorrt", "cpu"]
+Images = NDArray[np.uint8]
+Activations = NDArray[np.float32]
+
+CPU = "CPUExecutionProvider"
+_GPU_PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+_GPU_LIBRARIES = {"cuda": "libonnxruntime_providers_cuda.so", "tensorrt": "libonnxruntime_providers_tensorrt.so"}
+_GOLDEN_TOLERANCE = 1e-3  # |Δlogit|; verification holds 1e-4 on the machine that trained
+_FATAL = 4
+
+
+def _obstacle(provider: str) -> str | None:
+    """Why a GPU provider cannot be used here, as far as can be told before a session is opened."""
+    if _GPU_PROVIDERS[provider] not in ort.get_available_providers():
+        return f"the installed ONNX Runtime {ort.__version__} is built without {_GPU_PROVIDERS[provider]}"
+    # The provider's own library is opened once here, because ONNX Runtime only logs what its loading lacked.
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls(directory="")
+    folder = Path(ort.__file__).parent / "capi"
+    try:
+        ctypes.CDLL("libcuda.so.1")
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(folder / _GPU_LIBRARIES[provider]))
+    except OSError as error:
+        return str(error).removeprefix(f"{folder}{os.sep}")
+    return None
+
+
+class Engine:
+    """One verified model, open in ONNX Runtime, warmed and asked its golden inputs.
+
+    Attributes:
+        manifest: the contract of the model that is open.
+        provider: the execution provider that the sessions really have.
+        fallback: why `auto` did not take a GPU, or None.
+        threads: CPU threads of one run.
+    """
+
+    def __init__(
+        self, model: bytes, manifest: Manifest, *, provider: Provider = "auto", threads: int = 0, optimise: bool = True
+    ) -> None:
+        """Opens the model; `threads` 0 follows the CPUs that the process may use.
+
+        Raises:
+            ProviderError: `cuda` or `tensorrt` was asked for and cannot be used.
+            ModelError: the file is no such model, or its golden inputs get wrong answers.
+        """
+        self.manifest = manifest
+        self.threads = threads or available_cpus()
+        self.fallback: str | None = None
+        self._optimise = optimise
+        gpu = "cuda" if provider == "auto" else provider
+        if gpu == "cpu":
+            self.provider = CPU
+        elif obstacle := _obstacle(gpu):
+            if provider != "auto":
+                raise ProviderError(f"provider '{gpu}' was asked for and cannot be used: {obstacle}")
+            self.provider, self.fallback = CPU, obstacle
+        else:
+            self.provider = _GPU_PROVIDERS[gpu]
+        try:
+            self._open(model)
+        except ProviderError as error:
+            if provider != "auto":
+                raise
+            self.provider, self.fallback = CPU, str(error)
+            self._open(model)
+        self._check()
+
+    def _open(self, model: bytes) -> None:
+        self._predicting = self._session(model)
+        # Fusing a convolution with its ReLU hides the value between them, so looking inside has a session of its own
+        # and the one that predicts stays as fast as it can be.
+        self._inspecting = self._session(with_outputs(model, [layer.name for layer in self.manifest.features]))
+
+    def _session(self, model: bytes) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL  # what fails is raised, and said by us
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle service leaves the CPU alone
+        if not self._optimise:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        providers: list[Any] = [CPU]
+        if self.provider != CPU:
+            ort.set_default_logger_severity(_FATAL)
+            cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})  # the contract's float32, not 10 bits of it
+            providers = [cuda, CPU]
+            if self.provider == _GPU_PROVIDERS["tensorrt"]:
+                providers.insert(0, self.provider)
+        try:
+            session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+        except Exception as error:  # onnxruntime raises classes of its own that share only this root
+            if self.provider != CPU:
+                raise ProviderError(f"{self.provider} does not open the model") from error
+            raise ModelError("ONNX Runtime cannot open the model") from error
+        session.disable_fallback()
+        got = session.get_providers()[0]
+        if got != self.provider:
+            raise ProviderError(f"ONNX Runtime gave {got} where {self.provider} was asked for")
+        return session
+
+    def _check(self) -> None:
+        """Asks the golden inputs, which also warms both sessions."""
+        golden = self.manifest.golden
+        images = np.frombuffer(b"".join(digit.pixels() for digit in golden), np.uint8).reshape(-1, 1, 28, 28)
+        expected = np.array([digit.logits for digit in golden])
+        try:
+            logits, probabilities = self.predict(images)
+            inspected = self.inspect(images, ["logits", *(layer.name for layer in self.manifest.features)])
+        except EngineError as error:
+            raise ModelError("the model does not answer its golden inputs") from error
+        for layer in self.manifest.features:
+            if inspected[layer.name].shape[1:] != layer.shape:
+                raise ModelError(f"layer {layer.name} has another shape than the manifest says")
+        for answer in (logits, inspected["logits"]):
+            if answer.shape != expected.shape or not np.abs(answer - expected).max() <= _GOLDEN_TOLERANCE:
+                raise ModelError(f"the golden inputs are answered wrong, by more than {_GOLDEN_TOLERANCE} in a logit")
+        if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-5):
+            raise ModelError("the probabilities of the golden inputs do not sum to 1")
+
+    def predict(self, images: Images) -> tuple[Activations, Activations]:
+        """Logits and probabilities, each float32 (n, 10), of images uint8 (n, 1, 28, 28), bright ink on black.
+
+        Raises:
+            EngineError: the run failed.
+        """
+        logits, probabilities = self._run(self._predicting, ["logits", "probabilities"], images)
+        return logits, probabilities
+
+    def inspect(self, images: Images, names: Sequence[str]) -> dict[str, Activations]:
+        """The named layers or outputs, each float32 (n, *shape of the layer), of images as `predict` takes them.
+
+        Raises:
+            EngineError: the run failed.
+        """
+        return dict(zip(names, self._run(self._inspecting, names, images), strict=True))
+
+    def _run(self, session: ort.InferenceSession, names: Sequence[str], images: Images) -> list[Activations]:
+        try:
+            outputs: list[Activations] = session.run(list(names), {self.manifest.input.name: images})
+        except Exception as error:  # onnxruntime raises classes of its own that share only this root
+            raise EngineError(f"the engine failed on a batch of {len(images)}") from error
+        return outputs

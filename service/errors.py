@@ -1,0 +1,60 @@
+"""Everything that can go wrong, as one tree. It knows no HTTP: `service.app` holds the table of statuses.
+
+    DigitscopeError
+    ├── RequestError            the caller can mend it
+    │   ├── MalformedError      the request does not say what it must
+    │   ├── UnknownError        a model, version, layer or path that is not here
+    │   ├── TooLargeError       beyond a limit, which the message names
+    │   └── NotAPictureError    the bytes are no picture that is read here
+    ├── OverloadedError         more is waiting than can be answered in time
+    ├── NotReadyError           the model is not loaded, or no longer
+    ├── EngineError             the engine failed while it ran
+    ├── ModelError              a model or its manifest is not what it must be; it is not served
+    └── ProviderError           an execution provider was asked for by name and cannot be used
+
+Each message is one sentence that may be shown to anybody.
+"""
+
+
+class DigitscopeError(Exception):
+    """The root of the tree."""
+
+
+class RequestError(DigitscopeError):
+    """The caller can mend it."""
+
+
+class MalformedError(RequestError):
+    """The request does not say what it must."""
+
+
+class UnknownError(RequestError):
+    """A model, version, layer or path that is not here."""
+
+
+class TooLargeError(RequestError):
+    """The request is beyond a limit, which the message names."""
+
+
+class NotAPictureError(RequestError):
+    """The bytes are no picture that is read here."""
+
+
+class OverloadedError(DigitscopeError):
+    """More is waiting than can be answered in time."""
+
+
+class NotReadyError(DigitscopeError):
+    """The model is not loaded, or no longer."""
+
+
+class EngineError(DigitscopeError):
+    """The engine failed while it ran."""
+
+
+class ModelError(DigitscopeError):
+    """A model or its manifest is not what it must be; it is not served."""
+
+
+class ProviderError(DigitscopeError):
+    """An execution provider was asked for by name and cannot be used."""

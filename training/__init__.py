@@ -1,0 +1,1 @@
+"""The training package: from MNIST's files to a verified model version, one step a module."""

@@ -1,0 +1,195 @@
+"""`python -m training`: from MNIST's files to a verified model version, or one step of that way."""
+
+import argparse
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from service.errors import DigitscopeError
+from service.manifest import load_manifest, load_model
+from training.calibrate import fit_temperature
+from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.configuration import Configuration
+from training.data import Mnist, split
+from training.errors import TrainingError
+from training.fit import JOURNAL_FILE, choose_device, evaluate, fit
+from training.journal import read_journal
+from training.model import ARCHITECTURE, predict
+from training.release import CHECKPOINT_FILE, DEFAULT_ROOT, release, require_default_root_unlimited
+from training.report import draw_curves, layer_table
+from training.verify import TOLERANCE, verify
+
+_OUT = Console()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0 done, 1 failed with one sentence, 130 interrupted by Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (TrainingError, DigitscopeError) as error:
+        _say_failure(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _say_failure("interrupted; the same command goes on with the training from there")
+        return 130
+    return 0
+
+
+def _say_failure(sentence: str) -> None:
+    print(f"training: {sentence}", file=sys.stderr)
+
+
+def _pipeline(options: argparse.Namespace) -> None:
+    require_default_root_unlimited(options.out, options.limit)
+    mnist = Mnist()
+    checkpoint = _trained(options, mnist)
+    folder = release(checkpoint, mnist, options.out, final=options.final, provider=options.provider)
+    _say_released(folder)
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    mnist = Mnist()
+    training, test = mnist.training(), mnist.test()
+    _OUT.print(f"{len(training):,} digits for training and {len(test):,} for the test are there and as published")
+
+
+def _fit(options: argparse.Namespace) -> None:
+    _trained(options, Mnist())
+
+
+def _export(options: argparse.Namespace) -> None:
+    checkpoint = load_checkpoint(options.checkpoint)
+    _say_released(release(checkpoint, Mnist(), options.out, final=options.final, provider=options.provider))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    manifest = load_manifest(options.version)
+    model = load_model(options.version, manifest)
+    checkpoint = load_checkpoint(options.version / CHECKPOINT_FILE)
+    images = Mnist().test_images()
+    deviations = verify(checkpoint.network, checkpoint.temperature, model, manifest, images, options.provider)
+    worst = max(deviations, key=lambda deviation: deviation.difference)
+    _OUT.print(f"verified in {len(deviations)} comparisons, each within {TOLERANCE:g}; the largest: {worst}")
+
+
+def _shapes(options: argparse.Namespace) -> None:
+    wide = Console(width=max(_OUT.width, 112))  # a folded formula cannot be read; a terminal can be widened
+    wide.print(layer_table(ARCHITECTURE))
+
+
+def _trained(options: argparse.Namespace, mnist: Mnist) -> Checkpoint:
+    """Trains by the options, in a run folder that belongs to that configuration alone."""
+    configuration = _configuration(options)
+    device = choose_device(options.device)
+    run = options.runs / hashlib.sha256(configuration.to_json().encode()).hexdigest()[:12]
+    training, validation = split(mnist.training(), configuration.seed, configuration.validation)
+    if configuration.limit:
+        training = training.take(slice(configuration.limit))
+    _OUT.print(f"training on {len(training):,} digits on {device}; the run is kept in {run}")
+    network = fit(training, validation, configuration, run, device)
+    logits = predict(network, torch.from_numpy(validation.images))
+    scores = evaluate(network, validation)
+    checkpoint = Checkpoint(
+        network,
+        configuration,
+        temperature=fit_temperature(logits, torch.from_numpy(validation.labels).long()),
+        digits=len(training),
+        metrics={f"validation_{name}": value for name, value in scores.items()},
+        data=dict(mnist.hashes),
+    )
+    save_checkpoint(checkpoint, run / CHECKPOINT_FILE)
+    draw_curves(read_journal(run / JOURNAL_FILE), run / "curves.png")
+    _OUT.print(f"validation accuracy {scores['accuracy']:.2%}; checkpoint {run / CHECKPOINT_FILE}")
+    return checkpoint
+
+
+def _configuration(options: argparse.Namespace) -> Configuration:
+    chosen = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Configuration)}
+    return Configuration(**{name: value for name, value in chosen.items() if value is not None})
+
+
+def _say_released(folder: Path) -> None:
+    figures = load_manifest(folder).metrics
+    for seed, values in figures.items():
+        _OUT.print(f"{seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    _OUT.print(f"verified and released: {folder}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Configuration()
+    fitting = argparse.ArgumentParser(add_help=False)
+    for name, kind, unit in (
+        ("seed", int, "of everything random in the run"),
+        ("epochs", int, "times that every training digit is seen"),
+        ("batch", int, "digits a step"),
+        ("learning_rate", float, "at its peak"),
+        ("weight_decay", float, "a step, before the learning rate"),
+        ("dropout", float, "chance from 0 to 1 that a unit of fc1 is dropped in a step"),
+        ("label_smoothing", float, "share from 0 to 1 of a label that is spread over all digits"),
+        ("averaging", float, "decay from 0 to 1 a step of the moving average of the weights"),
+        ("limit", int, "training digits to use, 0 for all; for trials, so never into the default root"),
+    ):
+        value = getattr(default, name)
+        flag = f"--{name.replace('_', '-')}"
+        fitting.add_argument(flag, type=_number(kind), default=value, metavar="N", help=f"{unit} (default {value})")
+    fitting.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default auto")
+    fitting.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where checkpoints and metrics go (default runs)"
+    )
+    releasing = argparse.ArgumentParser(add_help=False)
+    releasing.add_argument(
+        "--out", type=Path, default=DEFAULT_ROOT, metavar="DIR",
+        help="the models root; the result is DIR/digits/<n>/ (default models, for validation accuracies of 99 %% on)",
+    )  # fmt: skip
+    releasing.add_argument(
+        "--final", action="store_true", help="read the test labels, once, and put the test figures into the card"
+    )
+    running = argparse.ArgumentParser(add_help=False)
+    running.add_argument(
+        "--provider", default="auto", choices=("auto", "cuda", "tensorrt", "cpu"), help="of ONNX Runtime (default auto)"
+    )
+
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Without a command: the whole way from the data to a verified model version. MNIST is read from "
+        "the folder that MNIST_DIR names, else from the user's cache, else downloaded into it.",
+        parents=[fitting, releasing, running],
+    )
+    parser.set_defaults(command=_pipeline)
+    commands = parser.add_subparsers(title="one step alone", metavar="COMMAND")
+    for name, function, parents, text in (
+        ("fetch", _fetch, [], "find or download MNIST's four files and check them"),
+        ("fit", _fit, [fitting], "train; the result is a checkpoint"),
+        ("export", _export, [releasing, running], "make a verified model version of a checkpoint"),
+        ("verify", _verify, [running], "verify a model version again, against its checkpoint"),
+        ("shapes", _shapes, [], "print the table of layers"),
+    ):
+        command = commands.add_parser(name, parents=parents, help=text, description=text)
+        command.set_defaults(command=function)
+        if function is _export:
+            command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
+        if function is _verify:
+            command.add_argument("version", type=Path, metavar="DIR", help="such as models/digits/1")
+    return parser
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """A parser of numbers that are not negative."""
+
+    def parse(text: str) -> float:
+        value = kind(text)
+        if value < 0:
+            raise argparse.ArgumentTypeError(f"{text} is negative")
+        return value
+
+    return parse
+
+
+if __name__ == "__main__":
+    sys.exit(main())

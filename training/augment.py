@@ -1,0 +1,55 @@
+"""Other hands' digits from the same ones: small affine and elastic distortions of a batch.
+
+The elastic field follows P. Simard, D. Steinkraus and J. Platt, "Best practices for convolutional neural networks
+applied to visual document analysis" (ICDAR 2003): random displacements, smoothed. Here they are drawn on a coarse
+lattice and interpolated, which smooths them at a fraction of a convolution's cost.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """The largest distortions; each is drawn uniformly up to its size, the elastic ones normally."""
+
+    rotation: float = 12.0  # degrees
+    scale: float = 0.12  # of the digit's size, along each axis by itself
+    shear: float = 0.2  # of the digit's height
+    shift: float = 1.5  # pixels
+    elastic: float = 0.9  # pixels, standard deviation of a lattice point's displacement
+    lattice: int = 7  # points along each side
+
+
+def distort(images: Tensor, distortion: Distortion, generator: torch.Generator) -> Tensor:
+    """A distorted copy of images float (n, 1, h, w), resampled bilinearly, zero (black) beyond the border.
+
+    `generator` lives on the CPU, so that a seed means the same on every device.
+    """
+    n, _, height, width = images.shape
+    pixel = 2 / height  # affine_grid's coordinates run from −1 to 1
+
+    def uniform(size: float) -> Tensor:
+        return (torch.rand(n, generator=generator) * 2 - 1) * size
+
+    angle = uniform(math.radians(distortion.rotation))
+    stretch_x, stretch_y = 1 + uniform(distortion.scale), 1 + uniform(distortion.scale)
+    shear = uniform(distortion.shear)
+    shift_x, shift_y = uniform(distortion.shift * pixel), uniform(distortion.shift * pixel)
+    cos, sin = angle.cos(), angle.sin()
+    affine = torch.stack(
+        (
+            torch.stack((stretch_x * cos, shear * cos - stretch_y * sin, shift_x), dim=1),
+            torch.stack((stretch_x * sin, shear * sin + stretch_y * cos, shift_y), dim=1),
+        ),
+        dim=1,
+    )
+    grid = functional.affine_grid(affine.to(images), list(images.shape), align_corners=False)
+    lattice = torch.randn(n, 2, distortion.lattice, distortion.lattice, generator=generator)
+    field = functional.interpolate(lattice.to(images), (height, width), mode="bicubic", align_corners=False)
+    grid = grid + field.permute(0, 2, 3, 1) * (distortion.elastic * pixel)
+    return functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)

@@ -1,0 +1,40 @@
+"""Everything that decides which weights a run ends with, apart from the data and the machine."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+from training.augment import Distortion
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One training run. Optimiser: SGD with Nesterov momentum; schedule: warm-up, then cosine to zero."""
+
+    seed: int = 0  # of the split, the initial weights, the order, the augmentation and the dropout
+    epochs: int = 30
+    batch: int = 128  # digits a step
+    learning_rate: float = 0.06  # at its peak
+    warmup: float = 0.1  # of all steps
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # a step, before the learning rate
+    dropout: float = 0.5  # chance that a unit of fc1 is dropped
+    label_smoothing: float = 0.05
+    averaging: float = 0.999  # a step, decay of the moving average of the weights
+    validation: int = 5_000  # digits kept from training
+    limit: int = 0  # digits to train on, 0 for all
+    distortion: Distortion = field(default_factory=Distortion)
+
+    def to_json(self) -> str:
+        """As one line of JSON, the same for equal configurations."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Configuration":
+        """The configuration that `to_json` wrote.
+
+        Raises:
+            TypeError, ValueError: it is no such text.
+        """
+        values = json.loads(text)
+        return cls(**values | {"distortion": Distortion(**values["distortion"])})

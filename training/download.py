@@ -1,0 +1,59 @@
+"""Downloads that go on where they were cut off, from the first mirror that answers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from training.errors import DataError
+
+_CHUNK = 1 << 16  # bytes
+_TIMEOUT = httpx.Timeout(30.0)  # seconds, for each of connect, read and write
+
+
+def download(name: str, mirrors: Sequence[str], directory: Path) -> Path:
+    """Fetches `name` from the first of the mirrors (base URLs) that has it into `directory`; returns its path.
+
+    What arrives goes to `<name>.partial`, is continued there by a later call, and is renamed when it is whole.
+
+    Raises:
+        DataError: no mirror delivered it; the message has each one's reason.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    partial, target = directory / f"{name}.partial", directory / name
+    reasons = []
+    for mirror in mirrors:
+        try:
+            _continue(f"{mirror.rstrip('/')}/{name}", partial)
+        except httpx.HTTPError as error:
+            reasons.append(f"{mirror}: {error or type(error).__name__}".splitlines()[0])
+            continue
+        partial.replace(target)
+        return target
+    raise DataError(f"{name} could not be downloaded ({'; '.join(reasons)})")
+
+
+def _continue(url: str, partial: Path) -> None:
+    """Adds to `partial` what it still lacks of the file at `url`."""
+    have = partial.stat().st_size if partial.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with httpx.stream("GET", url, headers=headers, timeout=_TIMEOUT, follow_redirects=True) as answer:
+        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            partial.unlink()  # it holds more than the mirror's file: it was another file's beginning
+            _continue(url, partial)
+            return
+        answer.raise_for_status()
+        if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+            have = 0  # the mirror cannot continue a download, and sends the whole
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, TimeRemainingColumn()) as progress, partial.open("r+b" if have else "wb") as file:
+            file.seek(have)
+            task = progress.add_task(partial.stem, total=total, completed=have)
+            for chunk in answer.iter_raw(_CHUNK):
+                file.write(chunk)
+                progress.advance(task, len(chunk))
+    if total is not None and partial.stat().st_size != total:
+        raise httpx.RemoteProtocolError(f"{url} ended early")

@@ -1,0 +1,192 @@
+"""What a person reads about a model: its card, its pictures, and the table of its layers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from service.layer import Layer
+from service.manifest import Manifest
+from training.evaluation import Evaluation
+from training.verify import BATCHES, TOLERANCE, Deviation
+
+_COLUMNS = 12  # of the picture of misread digits
+_SHOWN = 120  # misread digits at most: more of them would tell a reader nothing further
+
+
+def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> None:
+    """Loss a step and validation accuracy an epoch, of a run's journal, as a PNG."""
+    steps = [record for record in records if "epoch" not in record]
+    epochs = [record for record in records if "epoch" in record]
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.semilogy([r["step"] for r in steps], [r["loss"] for r in steps], lw=0.5, alpha=0.6, label="training, a step")
+    left.semilogy([r["step"] for r in epochs], [r["loss"] for r in epochs], marker=".", label="validation, averaged")
+    left.set(xlabel="step", ylabel="cross-entropy (nats)")
+    left.legend()
+    right.plot([r["epoch"] for r in epochs], [100 * r["accuracy"] for r in epochs], marker=".")
+    right.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    figure.savefig(path, dpi=120)
+
+
+def draw_confusion(evaluation: Evaluation, path: Path) -> None:
+    """The confusion matrix as a PNG: rows are labels, columns the digits read; only the errors are coloured."""
+    confusion = evaluation.confusion
+    errors = confusion.astype(float)
+    np.fill_diagonal(errors, np.nan)
+    figure = Figure(figsize=(5.5, 5), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(errors, cmap="Purples", vmin=0)
+    ceiling = np.nanmax(errors)
+    for (label, digit), count in np.ndenumerate(confusion):
+        if count:
+            dark = label != digit and count > 0.6 * ceiling
+            axes.text(digit, label, str(count), ha="center", va="center", color="white" if dark else "black", size=8)
+    axes.set(xticks=range(10), yticks=range(10), xlabel="digit read", ylabel="label")
+    axes.set_title(f"{evaluation.name}: {len(evaluation.misread)} of {len(evaluation.digits):,} misread")
+    figure.colorbar(image, label="misread digits", shrink=0.8)
+    figure.savefig(path, dpi=120)
+
+
+def draw_misread(evaluation: Evaluation, path: Path) -> None:
+    """The misread digits as a PNG, each with its place in the set, its label, the digit read and the confidence."""
+    places = evaluation.misread[:_SHOWN]
+    rows = max(1, -(-len(places) // _COLUMNS))
+    tile, caption = 32, 14  # in pixels of the digits
+    mosaic = np.zeros((rows * (tile + caption), _COLUMNS * tile), np.uint8)
+    figure = Figure(figsize=(_COLUMNS, rows * (tile + caption) / tile + 0.3), layout="constrained")
+    axes = figure.subplots()
+    for number, place in enumerate(places):
+        row, column = divmod(number, _COLUMNS)
+        top, left = row * (tile + caption), column * tile
+        mosaic[top + caption : top + caption + 28, left + 2 : left + 30] = evaluation.digits.images[place, 0]
+        digit = evaluation.predictions[place]
+        confidence = evaluation.probabilities[place, digit]
+        text = f"#{place}\n{evaluation.digits.labels[place]} read {digit} ({confidence:.0%})"
+        axes.text(left + tile / 2, top + caption - 1, text, size=6.5, ha="center", va="bottom")
+    axes.imshow(mosaic, cmap="gray_r", vmin=0, vmax=255)
+    axes.axis("off")
+    axes.set_title(f"{evaluation.name}: {len(places)} of {len(evaluation.misread)} misread digits", size=9)
+    figure.savefig(path, dpi=100)
+
+
+def layer_table(layers: Sequence[Layer]) -> Table:
+    """The layers with hyperparameters, output size and its formula, parameters and multiply-adds."""
+    table = Table(title="digitscope: one 28×28 image through the network as served", show_footer=True)
+    table.add_column("layer", footer="all")
+    table.add_column("operator")
+    table.add_column("output")
+    for name in ("F", "S", "P"):
+        table.add_column(name, justify="right")
+    table.add_column("output size along an axis")
+    table.add_column("parameters", f"{sum(layer.parameters for layer in layers):,}", justify="right")
+    table.add_column("multiply-adds", f"{sum(layer.multiply_adds for layer in layers):,}", justify="right")
+    before = 28
+    for layer in layers:
+        numbers = ["" if n is None else str(n) for n in (layer.kernel, layer.stride, layer.padding)]
+        size = layer.shape[-1]
+        formula = f"⌊({before} − {layer.kernel} + 2·{layer.padding})/{layer.stride}⌋ + 1 = {size}"
+        shape = "×".join(map(str, layer.shape))
+        counts = [f"{n:,}" if n else "" for n in (layer.parameters, layer.multiply_adds)]
+        table.add_row(layer.name, layer.operator, shape, *numbers, formula if layer.kernel else "", *counts)
+        before = size
+    return table
+
+
+def write_card(
+    manifest: Manifest, evaluations: Sequence[Evaluation], deviations: Sequence[Deviation], path: Path
+) -> None:
+    """The model card: what the model is, how it was made and chosen, how well it reads, how it was verified."""
+    shown = evaluations[-1]
+    training = manifest.training
+    distortion = training["distortion"]
+    lines = [
+        f"# {manifest.name}, version {manifest.version}",
+        "",
+        "Recognises one handwritten digit in a 28×28 image: bright ink on black, 0–255, centred as MNIST's are. "
+        "A convolutional network of "
+        f"{sum(layer.parameters for layer in manifest.layers):,} parameters, BatchNorm folded into its convolutions "
+        "and Dropout removed: the layer `conv1` or `conv2` means convolution and BatchNorm together.",
+        "",
+        f"- File: `model.onnx`, SHA-256 `{manifest.sha256}`",
+        f"- Made: {manifest.created:%Y-%m-%d} with "
+        + ", ".join(f"{name} {version}" for name, version in manifest.libraries.items()),
+        "- Licence of the weights: Apache-2.0. Training data: MNIST (Y. LeCun, C. Cortes, C. Burges; CC BY-SA 3.0).",
+        "",
+        "## Protocol",
+        "",
+        f"{training['digits']:,} digits of MNIST's training set trained the network; "
+        f"{training['validation']:,} others, drawn by seed {training['seed']}, "
+        "judged every choice and fitted the temperature. "
+        f"{training['epochs']} epochs in batches of {training['batch']}; SGD with Nesterov momentum "
+        f"{training['momentum']}, peak rate {training['learning_rate']}, linear warm-up, cosine decay; weight decay "
+        f"{training['weight_decay']}; dropout {training['dropout']}; label smoothing {training['label_smoothing']}; "
+        f"moving average of the weights with decay {training['averaging']}, its BatchNorm statistics taken anew. "
+        f"Each batch is distorted: rotation to ±{distortion['rotation']}°, scale ±{distortion['scale']:.0%}, shear "
+        f"±{distortion['shear']}, shift ±{distortion['shift']} pixels, elastic {distortion['elastic']} pixels. "
+        "The last epoch is taken, not the best one.",
+        "",
+        f"The temperature {manifest.temperature:.4f}, fitted on validation, is divided into the last layer.",
+        "",
+        "The test set was evaluated once, after everything was chosen."
+        if shown.name == "test"
+        else "The test labels were not read.",
+        "",
+        "## Accuracy",
+        "",
+        "| set | digits | accuracy | misread | cross-entropy (nats) |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *(
+            f"| {e.name} | {len(e.digits):,} | {e.accuracy:.2%} | {len(e.misread)} | {e.loss:.4f} |"
+            for e in evaluations
+        ),
+        "",
+        f"Accuracy by digit, {shown.name} set:",
+        "",
+        "| " + " | ".join(map(str, range(10))) + " |",
+        "|" + " ---: |" * 10,
+        "| " + " | ".join(_recalls(shown)) + " |",
+        "",
+        f"![Confusion matrix, {shown.name} set](confusion.png)",
+        "",
+        f"![Misread digits, {shown.name} set](misread.png)",
+        "",
+        "## Verification",
+        "",
+        f"Over all 10,000 test images and batch sizes {', '.join(map(str, BATCHES))}, each way of running the network "
+        "was compared with the unfolded one in float64: the same digit for every image, and the largest difference "
+        f"(at most {TOLERANCE:g} is allowed) was:",
+        "",
+        "| way | of a logit | of a feature map | in layer |",
+        "| --- | ---: | ---: | --- |",
+        *_verification(deviations),
+        "",
+        "## Limits",
+        "",
+        "It names a digit for every picture, also for one that shows none. It has seen digits of US census workers and "
+        "students only.",
+        "",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _recalls(evaluation: Evaluation) -> list[str]:
+    confusion = evaluation.confusion
+    totals = confusion.sum(axis=1)
+    return [f"{confusion[digit, digit] / totals[digit]:.2%}" if totals[digit] else "–" for digit in range(10)]
+
+
+def _verification(deviations: Sequence[Deviation]) -> list[str]:
+    rows = []
+    for way in dict.fromkeys(deviation.way for deviation in deviations):
+        of_way = [deviation for deviation in deviations if deviation.way == way]
+        logit = next(deviation for deviation in of_way if deviation.layer == "logits")
+        worst = max(
+            (deviation for deviation in of_way if deviation.layer != "logits"),
+            key=lambda deviation: deviation.difference,
+        )
+        rows.append(f"| {way} | {logit.difference:.1e} | {worst.difference:.1e} | {worst.layer} |")
+    return rows
