@@ -56,6 +56,7 @@ class Engine:
         provider: the execution provider that the sessions really have.
         fallback: why `auto` did not take a GPU, or None.
         threads: CPU threads of one run.
+        healthy: whether the last run went well.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Engine:
         self.manifest = manifest
         self.threads = threads or available_cpus()
         self.fallback: str | None = None
+        self.healthy = True
         self._optimise = optimise
         gpu = "cuda" if provider == "auto" else provider
         if gpu == "cpu":
@@ -162,5 +164,16 @@ class Engine:
         try:
             outputs: list[Activations] = session.run(list(names), {self.manifest.input.name: images})
         except Exception as error:  # onnxruntime raises classes of its own that share only this root
+            self.healthy = False
             raise EngineError(f"the engine failed on a batch of {len(images)}") from error
         return outputs
+
+    def recover(self) -> bool:
+        """Asks the golden inputs again after a failure; whether they are answered right decides if it is healthy."""
+        try:
+            self._check()
+        except ModelError:
+            self.healthy = False
+        else:
+            self.healthy = True
+        return self.healthy

@@ -53,7 +53,7 @@ def _pipeline(options: argparse.Namespace) -> None:
     _say_released(folder)
 
 
-def _fetch(options: argparse.Namespace) -> None:
+def _fetch(_: argparse.Namespace) -> None:
     mnist = Mnist()
     training, test = mnist.training(), mnist.test()
     _OUT.print(f"{len(training):,} digits for training and {len(test):,} for the test are there and as published")
@@ -78,7 +78,7 @@ def _verify(options: argparse.Namespace) -> None:
     _OUT.print(f"verified in {len(deviations)} comparisons, each within {TOLERANCE:g}; the largest: {worst}")
 
 
-def _shapes(options: argparse.Namespace) -> None:
+def _shapes(_: argparse.Namespace) -> None:
     wide = Console(width=max(_OUT.width, 112))  # a folded formula cannot be read; a terminal can be widened
     wide.print(layer_table(ARCHITECTURE))
 

@@ -55,8 +55,9 @@ def cache() -> Path:
 
 
 class Mnist:
-    """The data set's four files. Each is found and checked when it is first read, so test labels stay unread until
-    somebody asks for them.
+    """The data set's four files.
+
+    Each is found and checked when it is first read, so test labels stay unread until somebody asks for them.
 
     Attributes:
         hashes: SHA-256 of the decompressed content of each file read so far, by name.

@@ -1,0 +1,184 @@
+"""Bytes of a picture → the 28×28 that the network sees, made as MNIST's own digits were made.
+
+Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits": size-normalised into a 20×20 box with its
+aspect ratio kept, then placed in 28×28 by its centre of mass.
+"""
+
+import io
+import math
+import warnings
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from service.errors import MalformedError, NotAPictureError, TooLargeError
+
+Preprocess = Literal["mnist", "none"]
+Grey = NDArray[np.float32]
+Digit = NDArray[np.uint8]
+
+SIDE = 28  # pixels along each side of what the network sees
+PIXELS = SIDE * SIDE
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_BOX = 20  # pixels, the longest side of the ink
+_SMALLEST = 8  # pixels along each side of a picture
+_DETAIL = 512  # pixels along the shortest side: 18 for each one that the network sees
+_FAINTEST = 12  # grey levels: with less contrast than that, a picture is blank
+_NOISE = 0.1  # of the strongest ink: fainter ink does not widen the box; JPEG leaves such traces around strokes
+
+
+def decode(data: bytes, max_pixels: int) -> Image.Image:
+    """The first frame of a picture, upright, in full; its format is recognised by content.
+
+    Raises:
+        NotAPictureError: it is none of `FORMATS`, or damaged.
+        TooLargeError: it has more than `max_pixels` pixels, which is told from its header alone.
+        MalformedError: it is smaller than 8×8.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is far stricter
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise TooLargeError(f"the picture has {width}×{height} pixels, and at most {max_pixels:,} are read")
+        if width < _SMALLEST or height < _SMALLEST:
+            raise MalformedError(f"the picture has {width}×{height} pixels, and at least 8×8 are needed")
+        picture.load()
+        return ImageOps.exif_transpose(picture)
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"the picture has more than {max_pixels:,} pixels") from error
+    except UnidentifiedImageError as error:
+        raise NotAPictureError(f"this is no picture in a format that is read here ({', '.join(FORMATS)})") from error
+    except (TooLargeError, MalformedError):
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
+        raise NotAPictureError("the picture is damaged and cannot be decoded") from error
+
+
+def grey_levels(picture: Image.Image) -> Grey:
+    """The picture's luminance, float32 (height, width), 0–255; transparency gives way to the ink's opposite."""
+    if picture.mode.startswith("I;16"):
+        return np.asarray(picture, np.float32) / np.float32(257)
+    if picture.mode in ("I", "F"):
+        return _stretched(np.nan_to_num(np.asarray(picture, np.float32)))
+    if picture.has_transparency_data:
+        values = np.asarray(_reduced(picture.convert("RGBA")).convert("LA"), np.float32)
+        luminance, opacity = values[..., 0], values[..., 1] / 255
+        covered = opacity.sum()
+        # What was drawn on a transparent canvas is the ink, whatever its colour, so what shows through is made to
+        # contrast with it.
+        ink = (luminance * opacity).sum() / covered if covered else 0.0
+        ground = 0.0 if ink > 127.5 else 255.0
+        return (luminance * opacity + ground * (1 - opacity)).astype(np.float32)
+    return np.asarray(_reduced(picture.convert("L")), np.float32)
+
+
+def _reduced(picture: Image.Image) -> Image.Image:
+    """The picture averaged over whole blocks of pixels until it has no more detail than can matter to 28×28."""
+    factor = min(picture.size) // _DETAIL
+    return picture.reduce(factor) if factor > 1 else picture
+
+
+def _stretched(values: Grey) -> Grey:
+    """Values of an unknown range, linearly onto 0–255; values within 0–65535 are taken for 16 bits."""
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and 255 < high <= 65535:
+        return values / np.float32(257)
+    return (values - np.float32(low)) * np.float32(255 / (high - low)) if high > low else np.zeros_like(values)
+
+
+def canonical(grey: Grey) -> Digit:
+    """The digit as MNIST would hold it, uint8 (28, 28), of grey levels (height, width) of either polarity.
+
+    The border tells the ground; what differs from it is ink. A picture without contrast gives a black image.
+    """
+    border = np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))
+    ground = float(np.median(border))
+    darker, brighter = ground - float(grey.min()), float(grey.max()) - ground
+    contrast = max(darker, brighter)
+    canvas = np.zeros((SIDE, SIDE), np.uint8)
+    if contrast < _FAINTEST:
+        return canvas
+    ink = np.maximum(ground - grey if darker > brighter else grey - ground, 0) * np.float32(255 / contrast)
+
+    boxed = _boxed(ink)
+    height, width = boxed.shape
+    mass = boxed.sum()
+    centre_y = float((boxed.sum(axis=1) * np.arange(height)).sum() / mass)
+    centre_x = float((boxed.sum(axis=0) * np.arange(width)).sum() / mass)
+    top = min(max(round(SIDE / 2 - centre_y), 0), SIDE - height)
+    left = min(max(round(SIDE / 2 - centre_x), 0), SIDE - width)
+    canvas[top : top + height, left : left + width] = np.rint(boxed)
+    return canvas
+
+
+def _boxed(ink: Grey) -> Grey:
+    """The ink scaled so that its bounding box has 20 pixels along its longest side, its strongest value 255 again.
+
+    The box is drawn around strong ink; its faint fringe comes along, one pixel of the result wide.
+    """
+    strong = ink > _NOISE * 255
+    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
+    scale = _BOX / (1 + max(rows[-1] - rows[0], columns[-1] - columns[0]))
+    fringe = math.ceil(1 / scale)
+    top, left = max(rows[0] - fringe, 0), max(columns[0] - fringe, 0)
+    ink = ink[top : rows[-1] + fringe + 1, left : columns[-1] + fringe + 1]
+    height, width = ink.shape
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if size == (width, height):
+        return ink
+    # Averaging over areas is what makes small grey digits of large black ones; enlarging needs interpolation instead.
+    filtering = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    resized = np.asarray(Image.fromarray(ink).resize(size, filtering), np.float32)
+    full: Grey = np.clip(resized * np.float32(255 / resized.max()), 0, 255)
+    return full
+
+
+def as_is(grey: Grey) -> Digit:
+    """A 28×28 picture as uint8 (28, 28), unchanged: bright ink on black.
+
+    Raises:
+        MalformedError: it has another size.
+    """
+    if grey.shape != (SIDE, SIDE):
+        height, width = grey.shape
+        raise MalformedError(f"preprocess=none takes 28×28 pixels as they are, and this picture has {width}×{height}")
+    return np.rint(grey).astype(np.uint8)
+
+
+def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Digit:
+    """The bytes of a picture → what the network sees, uint8 (28, 28).
+
+    Raises:
+        RequestError: what `decode` and `as_is` raise.
+    """
+    grey = grey_levels(decode(data, max_pixels))
+    return canonical(grey) if preprocess == "mnist" else as_is(grey)
+
+
+def read_prepared(data: bytes, max_images: int) -> Digit:
+    """Prepared digits, 784 bytes each and row by row → uint8 (n, 28, 28).
+
+    Raises:
+        MalformedError: the length is no multiple of 784, or 0.
+        TooLargeError: there are more than `max_images`.
+    """
+    count, rest = divmod(len(data), PIXELS)
+    if rest or not count:
+        raise MalformedError(
+            f"application/octet-stream holds prepared digits of 784 bytes each, and {len(data):,} bytes are no "
+            "multiple of that (a picture file needs its own type, such as image/png)"
+        )
+    if count > max_images:
+        raise TooLargeError(f"the request has {count} digits, and at most {max_images} are taken at once")
+    return np.frombuffer(data, np.uint8).reshape(count, SIDE, SIDE)
+
+
+def as_png(digit: Digit) -> bytes:
+    """What the network saw as a greyscale PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(digit).save(buffer, "PNG")
+    return buffer.getvalue()

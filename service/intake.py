@@ -1,0 +1,92 @@
+"""The body of a request → digits: a raw picture, pictures as multipart parts, or prepared digits."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from service.errors import MalformedError, RequestError, TooLargeError
+from service.image import FORMATS, Digit, Preprocess, read_prepared
+from service.predictor import Predictor
+from service.settings import Settings
+
+PREPARED = "application/octet-stream"
+MULTIPART = "multipart/form-data"
+_PART = "files"
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "description": f"One picture as the raw body ({', '.join(FORMATS)}; recognised by content, black on white or white "
+    f"on black), or several as multipart parts named `{_PART}`, or prepared digits of 784 bytes each, bright ink on "
+    "black.",
+    "content": {
+        MULTIPART: {
+            "schema": {
+                "type": "object",
+                "required": [_PART],
+                "properties": {_PART: {"type": "array", "items": {"type": "string", "format": "binary"}}},
+            }
+        },
+        "image/png": _BINARY,
+        "image/jpeg": _BINARY,
+        "image/webp": _BINARY,
+        "image/bmp": _BINARY,
+        "image/gif": _BINARY,
+        "image/tiff": _BINARY,
+        PREPARED: _BINARY,
+    },
+}
+
+
+async def read_digits(
+    request: Request, preprocess: Preprocess, predictor: Predictor, settings: Settings
+) -> Sequence[Digit]:
+    """The digits of a request, each uint8 (28, 28) as the network sees it.
+
+    Raises:
+        RequestError: the body is none of the three, or beyond a limit; for one part of several the message says which.
+    """
+    content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if content_type == MULTIPART:
+        return await _read_parts(request, preprocess, predictor, settings.max_files)
+    body = await request.body()
+    if not body:
+        raise MalformedError("the request has no body; it is to be a picture")
+    if content_type == PREPARED:
+        return list(read_prepared(body, settings.max_images))
+    return [await predictor.read(body, preprocess)]
+
+
+async def _read_parts(
+    request: Request, preprocess: Preprocess, predictor: Predictor, max_files: int
+) -> Sequence[Digit]:
+    try:
+        form = await request.form(max_files=max_files, max_fields=max_files)
+    except HTTPException as error:  # of Starlette's parser, which tells its reasons apart by their text alone
+        if error.detail.startswith("Too many files"):
+            raise TooLargeError(f"the request has more than {max_files} pictures") from error
+        raise MalformedError(f"the multipart body cannot be read: {error.detail}") from error
+    try:
+        for name in form:
+            if name != _PART:
+                raise MalformedError(f"the parts are to be named '{_PART}', and one is named '{name[:40]}'")
+        parts = form.getlist(_PART)
+        if not parts:
+            raise MalformedError(f"the multipart body has no part named '{_PART}'")
+        reading = [_read_part(number, part, preprocess, predictor) for number, part in enumerate(parts, start=1)]
+        return await asyncio.gather(*reading)
+    finally:
+        await form.close()
+
+
+async def _read_part(number: int, part: UploadFile | str, preprocess: Preprocess, predictor: Predictor) -> Digit:
+    if isinstance(part, str):
+        raise MalformedError(f"part {number} is text; a part that is a picture needs a filename")
+    try:
+        return await predictor.read(await part.read(), preprocess)
+    except RequestError as error:
+        raise type(error)(f"part {number} ('{(part.filename or '')[:80]}'): {error}") from error

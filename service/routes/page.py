@@ -1,0 +1,26 @@
+"""`GET /`: the page, and `GET /docs`: the API's reference. Both load nothing from anywhere else."""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.responses import FileResponse, Response
+
+WEB = Path(__file__).parent.parent / "web"
+
+router = APIRouter(include_in_schema=False)
+
+_POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+# Swagger UI sets styles on the elements that it makes.
+_DOCS_POLICY = f"{_POLICY}; style-src 'self' 'unsafe-inline'"
+
+
+@router.get("/")
+async def page() -> Response:
+    """The page that takes a drawn or dropped digit."""
+    return FileResponse(WEB / "index.html", headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/docs")
+async def docs() -> Response:
+    """The reference of the API, by Swagger UI."""
+    return FileResponse(WEB / "docs.html", headers={"Content-Security-Policy": _DOCS_POLICY})

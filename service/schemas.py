@@ -1,0 +1,72 @@
+"""The shapes of the answers, for the OpenAPI document and for whoever reads it."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from service.manifest import Manifest
+
+
+class ErrorAnswer(BaseModel):
+    """What every refusal and failure says."""
+
+    error: str = Field(description="one sentence", examples=["the picture has 4×4 pixels, and at least 8×8 are needed"])
+
+
+class ModelName(BaseModel):
+    """The model that answered."""
+
+    name: str = Field(examples=["digits"])
+    version: str = Field(examples=["1"])
+
+
+class PredictionAnswer(BaseModel):
+    """The answer to one picture."""
+
+    digit: int = Field(ge=0, le=9, description="always the best guess")
+    confidence: float = Field(ge=0, le=1, description="the probability of that digit")
+    probabilities: list[float] = Field(min_length=10, max_length=10, description="of the digits 0 to 9")
+    seen: str | None = Field(None, description="with ?seen=true: the 28×28 that the network saw, as a PNG data URL")
+
+
+class PredictAnswer(BaseModel):
+    """The answer to a request for predictions."""
+
+    model: ModelName
+    predictions: list[PredictionAnswer] = Field(description="one a picture, in the order sent")
+
+
+class LayerAnswer(BaseModel):
+    """One layer's activations."""
+
+    name: str = Field(examples=["conv1"])
+    operator: str = Field(examples=["Conv"])
+    shape: list[int] = Field(description="for one picture: channels, height, width; or values", examples=[[8, 28, 28]])
+    signed: bool = Field(description="whether values can be negative")
+    values: list[Any] = Field(description="numbers nested as (pictures, *shape)")
+
+
+class FeaturesAnswer(BaseModel):
+    """The answer to a request for feature maps as JSON."""
+
+    model: ModelName
+    layers: list[LayerAnswer]
+
+
+class Running(BaseModel):
+    """What really runs."""
+
+    provider: str = Field(description="the ONNX Runtime execution provider of the open session")
+    asked: str = Field(description="the provider setting")
+    fallback: str | None = Field(description="why provider=auto did not take a GPU")
+    threads: int = Field(description="CPU threads of one run")
+    onnxruntime: str = Field(description="its version")
+    version: str = Field(description="of the model that is open")
+    sha256: str = Field(description="of its ONNX file")
+
+
+class ModelAnswer(BaseModel):
+    """The model's manifest beside what really runs."""
+
+    running: Running
+    manifest: Manifest

@@ -1,0 +1,44 @@
+"""Every setting of the service, from flags, else from environment variables, else the default."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.engine import Provider
+
+
+class Settings(BaseSettings):
+    """Serves a model of handwritten digits. Each flag is also an environment variable: --port is DIGITSCOPE_PORT."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_prefix="DIGITSCOPE_",
+        env_ignore_empty=True,
+        cli_prog_name="python -m service",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    models: Path = Field(Path("models"), description="folder with the models, each version in <name>/<version>/")
+    model_name: str = Field("digits", pattern=r"^[a-z0-9_-]+$", description="the model to serve")
+    model_version: str = Field("latest", pattern=r"^(latest|[1-9][0-9]*)$", description="'latest' or a number")
+    provider: Provider = Field(
+        "auto",
+        description="of ONNX Runtime: auto (a GPU where one works, else the CPU, and says so), cuda, tensorrt or cpu",
+    )
+    threads: int = Field(0, ge=0, description="CPU threads of one run; 0 for the CPUs that the process may use")
+    max_body: int = Field(32 * 2**20, ge=1, description="bytes of a request's body")
+    max_pixels: int = Field(4096 * 4096, ge=64, description="pixels of a picture")
+    max_files: int = Field(64, ge=1, description="pictures in a multipart request")
+    max_images: int = Field(256, ge=1, description="prepared digits in a request")
+    max_batch: int = Field(32, ge=1, description="images that the engine is given at once")
+    max_waiting: int = Field(4096, ge=1, description="images that may wait; with more, a request is refused by 503")
+    access_log: bool = Field(False, description="log a line for each request")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto is text on a terminal, else json")
