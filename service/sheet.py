@@ -1,4 +1,7 @@
-"""A picture of feature maps: each layer a labelled grid of its maps, with a legend of its colours."""
+"""A picture of feature maps: each layer a labelled grid of its maps, with a legend of its colours.
+
+Its texts keep to what the font that Pillow brings along can draw, which has no multiplication or minus sign.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,6 +15,7 @@ from service.layer import Layer
 
 _COLUMNS = 8  # maps in a row
 _TILE = 84  # pixels of a map's side: 3, 6 or 12 for each value of the network's sizes
+_CELL = 12  # pixels of a value's side in a linear layer, which has no maps
 _GAP = 8
 _MARGIN = 16
 _TITLE = 44  # pixels of height, legend included
@@ -45,8 +49,7 @@ def _section_height(maps: Activations) -> int:
 
 def _cell(maps: Activations) -> int:
     """Pixels of one value's side, a whole number so that each value is a square."""
-    room = _WIDTH - 2 * _MARGIN if len(maps) == 1 else _TILE
-    return max(1, room // int(maps.shape[2]))
+    return _CELL if len(maps) == 1 else max(1, _TILE // int(maps.shape[2]))
 
 
 class _Section:
@@ -70,12 +73,12 @@ class _Section:
             colours = paint(values, low, high, signed=layer.signed).repeat(cell, axis=0).repeat(cell, axis=1)
             self._sheet.paste(Image.fromarray(colours), place)
             if len(maps) > 1:
-                caption = f"{index}: {low:.2g} … {high:.2g}" if scale == "map" else str(index)
+                caption = f"{index}: to {max(abs(low), abs(high)):.2g}" if scale == "map" else str(index)
                 self._draw.text((place[0], place[1] + _TILE + 2), caption, _FAINT, self._small)
 
     def _title(self, layer: Layer, maps: Activations) -> None:
         what = {"Conv": "convolution with BatchNorm folded in", "Relu": "ReLU", "MaxPool": "max pooling"}
-        size = f"{len(maps)} maps of {maps.shape[2]}×{maps.shape[1]}"
+        size = f"{len(maps)} maps of {maps.shape[2]}x{maps.shape[1]}"
         if len(layer.shape) == 1:
             size = f"{layer.shape[0]} values, {maps.shape[2]} a row"
         self._draw.text((_MARGIN, self._top), layer.name, _INK, self._large)
@@ -89,7 +92,7 @@ class _Section:
         self._sheet.paste(Image.fromarray(np.broadcast_to(bar, (10, _LEGEND, 3)).copy()), (left, top))
         bound = max(max(abs(low), abs(high)) for low, high in spans)
         largest = "each map's largest" if scale == "map" else f"{bound:.3g}"
-        ends = (f"−{largest}" if scale != "map" else "", "0", largest) if layer.signed else ("0", "", largest)
+        ends = (f"-{largest}" if scale != "map" else "", "0", largest) if layer.signed else ("0", "", largest)
         places = ((left, "la"), (left + _LEGEND // 2, "ma"), (left + _LEGEND, "ra"))
         for text, (x, anchor) in zip(ends, places, strict=True):
             self._draw.text((x, top + 13), text, _FAINT, self._small, anchor=anchor)
