@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from service.errors import DigitscopeError, ModelError
 from service.manifest import load_manifest, load_model, versions
 from service.observe import BodyLimit, Observe
 from service.predictor import Predictor
+from service.protocol.routes import REQUEST_SCHEMAS
 from service.protocol.routes import router as protocol_router
 from service.routes.features import router as features_router
 from service.routes.model import router as model_router
@@ -47,9 +49,18 @@ _RETRY_AFTER = "1"  # seconds
 _log = structlog.get_logger("digitscope")
 
 
+class _Application(FastAPI):
+    """FastAPI with the schemas of the bodies that the routes read themselves."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"].update(REQUEST_SCHEMAS)
+        return document
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. The model is opened when it starts, and let go when it ends."""
-    app = FastAPI(
+    app = _Application(
         title="digitscope",
         version=service.__version__,
         description="Recognises handwritten digits and shows how.",

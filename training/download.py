@@ -27,7 +27,7 @@ def download(name: str, mirrors: Sequence[str], directory: Path) -> Path:
         try:
             _continue(f"{mirror.rstrip('/')}/{name}", partial)
         except httpx.HTTPError as error:
-            reasons.append(f"{mirror}: {error or type(error).__name__}".splitlines()[0])
+            reasons.append(f"{mirror}: {str(error) or type(error).__name__}".splitlines()[0])
             continue
         partial.replace(target)
         return target
@@ -39,7 +39,7 @@ def _continue(url: str, partial: Path) -> None:
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with httpx.stream("GET", url, headers=headers, timeout=_TIMEOUT, follow_redirects=True) as answer:
-        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if have and answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             partial.unlink()  # it holds more than the mirror's file: it was another file's beginning
             _continue(url, partial)
             return

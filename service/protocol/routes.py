@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends
+from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,6 +14,7 @@ from service.errors import UnknownError
 from service.features import Activations
 from service.predictor import Predictor
 from service.protocol.codec import InferAnswer, Inference, InferRequest, decode, encode, metadata
+from service.protocol.example import example_request
 from service.routes.predict import ERRORS
 from service.state import SharedPredictor, SharedState
 
@@ -67,6 +69,11 @@ async def model_ready(predictor: NamedPredictor) -> Response:
     return json_answer({"ready": is_ready}, 200 if is_ready else 503)
 
 
+REQUEST_SCHEMAS: dict[str, Any] = models_json_schema(
+    [(InferRequest, "validation")], ref_template="#/components/schemas/{model}"
+)[1]["$defs"]
+"""The parts of an inference request's schema by name: FastAPI collects those of the bodies that it reads itself."""
+
 _INFER: dict[str, Any] = {
     "response_class": Response,
     "responses": {200: {"model": InferAnswer, "description": "The outputs"}},
@@ -75,7 +82,8 @@ _INFER: dict[str, Any] = {
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": InferRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
+                    "schema": {"$ref": "#/components/schemas/InferRequest"},
+                    "example": example_request(),
                 }
             },
         }

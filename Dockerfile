@@ -1,0 +1,38 @@
+# Two targets: `cpu`, the default, and `gpu`. The environment is built in one stage and copied into another, so that no
+# compiler, no pip and no cache of a build stays behind.
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /build
+# The environment has no pip of its own: the image's installs into it, and stays behind.
+RUN python3 -m venv --without-pip /opt/digitscope
+COPY pyproject.toml README.md LICENSE ./
+COPY service service
+
+FROM build AS build-cpu
+RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[cpu]"
+
+FROM ${PYTHON_IMAGE} AS runtime
+ENV DIGITSCOPE_HOST=0.0.0.0 DIGITSCOPE_PORT=8000 DIGITSCOPE_MODELS=/models PYTHONUNBUFFERED=1
+COPY models /models
+WORKDIR /models
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["/opt/digitscope/bin/python", "-c", \
+  "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['DIGITSCOPE_PORT'] + '/v2/health/ready')"]
+ENTRYPOINT ["/opt/digitscope/bin/python", "-m", "service"]
+
+FROM runtime AS cpu
+COPY --from=build-cpu /opt/digitscope /opt/digitscope
+
+FROM build AS build-gpu
+RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[gpu]"
+
+FROM runtime AS gpu
+# What the container toolkit hands in of the driver; asked for here, refused at start where there is none.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility DIGITSCOPE_PROVIDER=cuda
+COPY --from=build-gpu /opt/digitscope /opt/digitscope
+
+# The last stage is what `docker build .` makes. The gpu stages stand before it, and not before `cpu`, because a builder
+# without BuildKit makes every stage above its target.
+FROM cpu

@@ -1,0 +1,52 @@
+# Everything runs in one .venv that these targets make. A target installs only what it needs, once.
+PYTHON ?= python3
+PORT ?= 8000
+HOST ?= 127.0.0.1
+# The GPU runtime where an NVIDIA driver is present, the CPU runtime elsewhere; RUNTIME=cpu or gpu decides otherwise.
+RUNTIME ?= $(if $(wildcard /proc/driver/nvidia/version /dev/dxg),gpu,cpu)
+OTHER = $(if $(filter gpu,$(RUNTIME)),onnxruntime,onnxruntime-gpu)
+
+VENV = .venv
+BIN = $(VENV)/bin
+# A stamp stands for an installed set of extras; a newer pyproject.toml or another runtime makes it out of date.
+STAMP = $(VENV)/.installed-$(RUNTIME)
+
+.PHONY: help setup serve test train lint clean
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)-train-dev ## install everything
+
+serve: $(STAMP) ## serve the model in models/ (PORT=8000, HOST=127.0.0.1)
+	@exec $(BIN)/python -m service --host $(HOST) --port $(PORT) $(ARGS)
+
+test: $(STAMP)-train-dev ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+train: $(STAMP)-train ## train, export and verify a new model version (ARGS='--epochs 30')
+	$(BIN)/python -m training $(ARGS)
+
+lint: $(STAMP)-train-dev ## check style, types and the directions of imports
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## remove the environment and what tools left
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# What is installed of a larger set serves for a smaller one.
+$(STAMP)-train-dev: EXTRAS = $(RUNTIME),train,dev
+$(STAMP)-train: EXTRAS = $(RUNTIME),train
+$(STAMP): EXTRAS = $(RUNTIME)
+$(STAMP) $(STAMP)-train $(STAMP)-train-dev: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "digitscope needs Python 3.11 or newer, and $(PYTHON) is older: name another by PYTHON=…" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# Both runtimes install the same files, so the one that is not wanted goes first, and with it all that was noted.
+	@if $(BIN)/python -m pip show -q $(OTHER) 2>/dev/null; then \
+	  $(BIN)/python -m pip uninstall -q -y $(OTHER) $(filter-out $(OTHER),onnxruntime onnxruntime-gpu); \
+	  rm -f $(VENV)/.installed-*; \
+	fi
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[$(EXTRAS)]'
+	@touch $@ $(if $(findstring dev,$@),$(STAMP)-train) $(STAMP)
