@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -78,9 +78,13 @@ async def _read_parts(
         if not parts:
             raise MalformedError(f"the multipart body has no part named '{_PART}'")
         reading = [_read_part(number, part, preprocess, predictor) for number, part in enumerate(parts, start=1)]
-        return await asyncio.gather(*reading)
+        digits = await asyncio.gather(*reading, return_exceptions=True)
     finally:
         await form.close()
+    for digit in digits:
+        if isinstance(digit, BaseException):
+            raise digit  # the first one that is bad, whichever was found first
+    return cast("list[Digit]", digits)
 
 
 async def _read_part(number: int, part: UploadFile | str, preprocess: Preprocess, predictor: Predictor) -> Digit:

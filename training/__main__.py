@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say_failure(str(error))
         return 1
     except KeyboardInterrupt:
-        _say_failure("interrupted; the same command goes on with the training from there")
+        _say_failure("interrupted; the same command goes on with an unfinished training where it stopped")
         return 130
     return 0
 
@@ -124,20 +124,22 @@ def _say_released(folder: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     default = Configuration()
     fitting = argparse.ArgumentParser(add_help=False)
-    for name, kind, unit in (
-        ("seed", int, "of everything random in the run"),
-        ("epochs", int, "times that every training digit is seen"),
-        ("batch", int, "digits a step"),
-        ("learning_rate", float, "at its peak"),
-        ("weight_decay", float, "a step, before the learning rate"),
-        ("dropout", float, "chance from 0 to 1 that a unit of fc1 is dropped in a step"),
-        ("label_smoothing", float, "share from 0 to 1 of a label that is spread over all digits"),
-        ("averaging", float, "decay from 0 to 1 a step of the moving average of the weights"),
-        ("limit", int, "training digits to use, 0 for all; for trials, so never into the default root"),
+    for name, kind, least, unit in (
+        ("seed", int, 0, "of everything random in the run"),
+        ("epochs", int, 1, "times that every training digit is seen"),
+        ("batch", int, 1, "digits a step"),
+        ("learning_rate", float, 0, "at its peak"),
+        ("weight_decay", float, 0, "a step, before the learning rate"),
+        ("dropout", float, 0, "chance from 0 to 1 that a unit of fc1 is dropped in a step"),
+        ("label_smoothing", float, 0, "share from 0 to 1 of a label that is spread over all digits"),
+        ("averaging", float, 0, "decay from 0 to 1 a step of the moving average of the weights"),
+        ("limit", int, 0, "training digits to use, 0 for all; for trials, so never into the default root"),
     ):
         value = getattr(default, name)
         flag = f"--{name.replace('_', '-')}"
-        fitting.add_argument(flag, type=_number(kind), default=value, metavar="N", help=f"{unit} (default {value})")
+        fitting.add_argument(
+            flag, type=_number(kind, least), default=value, metavar="N", help=f"{unit} (default {value})"
+        )
     fitting.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default auto")
     fitting.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where checkpoints and metrics go (default runs)"
@@ -179,13 +181,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _number(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """A parser of numbers that are not negative."""
+def _number(kind: type[int] | type[float], least: int) -> Callable[[str], float]:
+    """A parser of numbers from `least` on."""
 
     def parse(text: str) -> float:
         value = kind(text)
-        if value < 0:
-            raise argparse.ArgumentTypeError(f"{text} is negative")
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
         return value
 
     return parse

@@ -6,6 +6,7 @@ weights, momentum, their moving average and the number of steps are the whole st
 
 import json
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -194,6 +195,7 @@ def evaluate(network: nn.Module, digits: Digits) -> dict[str, float]:
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Only algorithms that give the same result twice, where there is a choice."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has no such algorithms
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:

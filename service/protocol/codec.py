@@ -9,7 +9,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from service.errors import MalformedError, TooLargeError, UnknownError
+from service.errors import MalformedError, TooLargeError
 from service.features import Activations
 from service.manifest import Manifest
 
@@ -71,8 +71,7 @@ def decode(body: bytes, manifest: Manifest, max_images: int) -> Inference:
     """The inference that a JSON body asks for.
 
     Raises:
-        MalformedError: it is no such JSON, or its tensor is not what the model takes.
-        UnknownError: it asks for an output that the model does not have.
+        MalformedError: it is no such JSON, its tensor is not what the model takes, or it asks for an unknown output.
         TooLargeError: it has more than `max_images` images.
     """
     try:
@@ -97,7 +96,7 @@ def _output_names(request: InferRequest, manifest: Manifest) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(output.name for output in request.outputs))
     for name in names:
         if name not in known:
-            raise UnknownError(f"the model has no output '{name[:40]}'")
+            raise MalformedError(f"the model has no output '{name[:40]}'")
     return names
 
 
