@@ -5,7 +5,6 @@ aspect ratio kept, then placed in 28×28 by its centre of mass.
 """
 
 import io
-import math
 import warnings
 from typing import Literal
 
@@ -63,7 +62,9 @@ def grey_levels(picture: Image.Image) -> Grey:
     if picture.mode.startswith("I;16"):
         return np.asarray(picture, np.float32) / np.float32(257)
     if picture.mode in ("I", "F"):
-        return _stretched(np.nan_to_num(np.asarray(picture, np.float32)))
+        return _stretched(np.nan_to_num(np.asarray(picture, np.float32)).astype(np.float64))
+    if picture.mode == "LAB":
+        picture = picture.getchannel("L")  # which is lightness already, and Pillow converts it to nothing else
     if picture.has_transparency_data:
         values = np.asarray(_reduced(picture.convert("RGBA")).convert("LA"), np.float32)
         luminance, opacity = values[..., 0], values[..., 1] / 255
@@ -82,12 +83,12 @@ def _reduced(picture: Image.Image) -> Image.Image:
     return picture.reduce(factor) if factor > 1 else picture
 
 
-def _stretched(values: Grey) -> Grey:
+def _stretched(values: NDArray[np.float64]) -> Grey:
     """Values of an unknown range, linearly onto 0–255; values within 0–65535 are taken for 16 bits."""
     low, high = float(values.min()), float(values.max())
     if low >= 0 and 255 < high <= 65535:
-        return values / np.float32(257)
-    return (values - np.float32(low)) * np.float32(255 / (high - low)) if high > low else np.zeros_like(values)
+        return (values / 257).astype(np.float32)
+    return ((values - low) / (high - low or 1) * 255).astype(np.float32)
 
 
 def canonical(grey: Grey) -> Digit:
@@ -99,9 +100,8 @@ def canonical(grey: Grey) -> Digit:
     ground = float(np.median(border))
     darker, brighter = ground - float(grey.min()), float(grey.max()) - ground
     contrast = max(darker, brighter)
-    canvas = np.zeros((SIDE, SIDE), np.uint8)
     if contrast < _FAINTEST:
-        return canvas
+        return np.zeros((SIDE, SIDE), np.uint8)
     ink = np.maximum(ground - grey if darker > brighter else grey - ground, 0) * np.float32(255 / contrast)
 
     boxed = _boxed(ink)
@@ -109,23 +109,25 @@ def canonical(grey: Grey) -> Digit:
     mass = boxed.sum()
     centre_y = float((boxed.sum(axis=1) * np.arange(height)).sum() / mass)
     centre_x = float((boxed.sum(axis=0) * np.arange(width)).sum() / mass)
-    top = min(max(round(SIDE / 2 - centre_y), 0), SIDE - height)
-    left = min(max(round(SIDE / 2 - centre_x), 0), SIDE - width)
+    # The canvas is a pixel larger on each side: the faint fringe may fall outside, strong ink never does.
+    canvas = np.zeros((SIDE + 2, SIDE + 2), np.uint8)
+    top = min(max(round(SIDE / 2 - centre_y) + 1, 0), SIDE + 2 - height)
+    left = min(max(round(SIDE / 2 - centre_x) + 1, 0), SIDE + 2 - width)
     canvas[top : top + height, left : left + width] = np.rint(boxed)
-    return canvas
+    return canvas[1:-1, 1:-1]
 
 
 def _boxed(ink: Grey) -> Grey:
     """The ink scaled so that its bounding box has 20 pixels along its longest side, its strongest value 255 again.
 
-    The box is drawn around strong ink; its faint fringe comes along, one pixel of the result wide.
+    The box is drawn around strong ink; its faint fringe comes along, about one pixel of the result wide, and none where
+    the ink is so small that a pixel of it becomes two or more.
     """
     strong = ink > _NOISE * 255
     rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
     scale = _BOX / (1 + max(rows[-1] - rows[0], columns[-1] - columns[0]))
-    fringe = math.ceil(1 / scale)
-    top, left = max(rows[0] - fringe, 0), max(columns[0] - fringe, 0)
-    ink = ink[top : rows[-1] + fringe + 1, left : columns[-1] + fringe + 1]
+    fringe = round(1 / scale)
+    ink = np.pad(ink, fringe)[rows[0] : rows[-1] + 2 * fringe + 1, columns[0] : columns[-1] + 2 * fringe + 1]
     height, width = ink.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if size == (width, height):

@@ -123,7 +123,7 @@ def _say_released(folder: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     default = Configuration()
-    fitting = argparse.ArgumentParser(add_help=False)
+    fitting = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     for name, kind, least, unit in (
         ("seed", int, 0, "of everything random in the run"),
         ("epochs", int, 1, "times that every training digit is seen"),
@@ -135,26 +135,23 @@ def _parser() -> argparse.ArgumentParser:
         ("averaging", float, 0, "decay from 0 to 1 a step of the moving average of the weights"),
         ("limit", int, 0, "training digits to use, 0 for all; for trials, so never into the default root"),
     ):
-        value = getattr(default, name)
-        flag = f"--{name.replace('_', '-')}"
-        fitting.add_argument(
-            flag, type=_number(kind, least), default=value, metavar="N", help=f"{unit} (default {value})"
-        )
-    fitting.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default auto")
-    fitting.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where checkpoints and metrics go (default runs)"
-    )
-    releasing = argparse.ArgumentParser(add_help=False)
+        flag, text = f"--{name.replace('_', '-')}", f"{unit} (default {getattr(default, name)})"
+        fitting.add_argument(flag, type=_number(kind, least), metavar="N", help=text)
+    devices = ("auto", "cpu", "cuda", "mps")
+    fitting.add_argument("--device", choices=devices, help="to train on (default auto: a GPU where there is one)")
+    fitting.add_argument("--runs", type=Path, metavar="DIR", help="where checkpoints and metrics go (default runs)")
+    running = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    providers = ("auto", "cuda", "tensorrt", "cpu")
+    running.add_argument("--provider", choices=providers, help="of ONNX Runtime (default auto)")
+    releasing = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     releasing.add_argument(
-        "--out", type=Path, default=DEFAULT_ROOT, metavar="DIR",
+        "--out",
+        type=Path,
+        metavar="DIR",
         help="the models root; the result is DIR/digits/<n>/ (default models, for validation accuracies of 99 %% on)",
-    )  # fmt: skip
+    )
     releasing.add_argument(
         "--final", action="store_true", help="read the test labels, once, and put the test figures into the card"
-    )
-    running = argparse.ArgumentParser(add_help=False)
-    running.add_argument(
-        "--provider", default="auto", choices=("auto", "cuda", "tensorrt", "cpu"), help="of ONNX Runtime (default auto)"
     )
 
     parser = argparse.ArgumentParser(
@@ -163,7 +160,10 @@ def _parser() -> argparse.ArgumentParser:
         "the folder that MNIST_DIR names, else from the user's cache, else downloaded into it.",
         parents=[fitting, releasing, running],
     )
-    parser.set_defaults(command=_pipeline)
+    # Here alone, and not with the flags: a command's own defaults would undo what was given before its name.
+    parser.set_defaults(
+        command=_pipeline, device="auto", runs=Path("runs"), provider="auto", out=DEFAULT_ROOT, final=False
+    )
     commands = parser.add_subparsers(title="one step alone", metavar="COMMAND")
     for name, function, parents, text in (
         ("fetch", _fetch, [], "find or download MNIST's four files and check them"),

@@ -18,7 +18,7 @@ from typing import cast
 import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -94,14 +94,17 @@ class _Run:
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-        if json.loads(metadata["configuration"]) != json.loads(self.configuration.to_json()):
-            raise CheckpointError(f"{path} belongs to a run with another configuration; remove it to start anew")
-        saved = load_file(path)
-        for name, value in self._tensors().items():
-            value.copy_(saved[name])
-        self.step = int(metadata["step"])
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+            if json.loads(metadata["configuration"]) != json.loads(self.configuration.to_json()):
+                raise CheckpointError(f"{path} belongs to a run with another configuration; remove it to start anew")
+            saved = load_file(path)
+            for name, value in self._tensors().items():
+                value.copy_(saved[name])
+            self.step = int(metadata["step"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path} is no state of such a run; remove it to start anew") from error
 
 
 def fit(
@@ -112,8 +115,9 @@ def fit(
     `run` is the run's folder: the journal stays there, the state of an unfinished run lies there.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the state is saved, and the same call goes on from there.
-        CheckpointError: `run` holds the state of another configuration.
+        KeyboardInterrupt: Ctrl-C; the state is saved, and the same call goes on from there. A second Ctrl-C does not
+            wait for the step under way, whose state is not whole; then the same call goes on from the last one saved.
+        CheckpointError: `run` holds the state of another configuration, or a damaged one.
     """
     torch.manual_seed(configuration.seed)
     pixels = training.images.astype(np.float64)
@@ -138,21 +142,25 @@ def fit(
                     journal.write(step=state.step, learning_rate=rate, loss=loss, seconds=seconds)
                     note = f"loss {loss:.3f}  validation {accuracy}"
                     progress.update(task, advance=1, note=note, description=f"epoch {epoch + 1}/{configuration.epochs}")
-                    if interrupted():
+                    if interrupted() and first + 1 < per_epoch:  # a whole epoch is judged and saved before it stops
+                        journal.flush()
+                        state.save(run / STATE_FILE)
                         raise KeyboardInterrupt
                 scores = evaluate(state.average.module, validation)
                 accuracy = f"{scores['accuracy']:.2%}"
                 journal.write(step=state.step, epoch=epoch + 1, **scores)
+                journal.flush()  # before the state that counts on its lines
                 state.save(run / STATE_FILE)
                 progress.console.print(f"epoch {epoch + 1}: validation loss {scores['loss']:.4f}, accuracy {accuracy}")
-        except KeyboardInterrupt:
-            state.save(run / STATE_FILE)
-            raise
+                if interrupted():
+                    raise KeyboardInterrupt
         finally:
             journal.close()
         # The averaged weights have seen no batch themselves, so their population statistics are taken anew.
         images = torch.from_numpy(training.images)
         update_bn((as_input(part, state.network) for part in torch.split(images, 1000)), state.average)
+        if interrupted():
+            raise KeyboardInterrupt
     (run / STATE_FILE).unlink(missing_ok=True)
     return cast("DigitNet", state.average.module).cpu().eval()
 
