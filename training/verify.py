@@ -5,6 +5,7 @@ ONNX Runtime through the engine that serves, at several batch sizes, with graph 
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -67,16 +68,21 @@ def verify(
                 found = _compare(name, layer, value, expected[layer], start)
                 known = worst.get((name, layer))
                 if known:
-                    larger = max(known, found, key=lambda deviation: deviation.difference)
+                    larger = max(known, found, key=_size)
                     found = Deviation(name, layer, larger.difference, larger.image, known.misread + found.misread)
                 worst[name, layer] = found
     deviations = list(worst.values())
     # `not <=` and not `>`: a NaN must fail too.
     failed = [deviation for deviation in deviations if not deviation.difference <= TOLERANCE or deviation.misread]
     if failed:
-        first = max(failed, key=lambda deviation: (deviation.misread, deviation.difference))
+        first = max(failed, key=lambda deviation: (deviation.misread, _size(deviation)))
         raise ReleaseError(f"not verified in {len(failed)} of {len(deviations)} comparisons, worst {first}")
     return deviations
+
+
+def _size(deviation: Deviation) -> float:
+    """The difference for comparisons, which a NaN would all deny: it counts as larger than every number."""
+    return math.inf if math.isnan(deviation.difference) else deviation.difference
 
 
 class _Torch:
