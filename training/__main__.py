@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import hashlib
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,7 @@ def _say_failure(sentence: str) -> None:
 
 
 def _pipeline(options: argparse.Namespace) -> None:
-    require_default_root_unlimited(options.out, options.limit)
+    require_default_root_unlimited(options.out, _configuration(options).limit)
     mnist = Mnist()
     checkpoint = _trained(options, mnist)
     folder = release(checkpoint, mnist, options.out, final=options.final, provider=options.provider)
@@ -124,19 +125,19 @@ def _say_released(folder: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     default = Configuration()
     fitting = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    for name, kind, least, unit in (
-        ("seed", int, 0, "of everything random in the run"),
-        ("epochs", int, 1, "times that every training digit is seen"),
-        ("batch", int, 1, "digits a step"),
-        ("learning_rate", float, 0, "at its peak"),
-        ("weight_decay", float, 0, "a step, before the learning rate"),
-        ("dropout", float, 0, "chance from 0 to 1 that a unit of fc1 is dropped in a step"),
-        ("label_smoothing", float, 0, "share from 0 to 1 of a label that is spread over all digits"),
-        ("averaging", float, 0, "decay from 0 to 1 a step of the moving average of the weights"),
-        ("limit", int, 0, "training digits to use, 0 for all; for trials, so never into the default root"),
+    for name, kind, least, most, unit in (
+        ("seed", int, 0, math.inf, "of everything random in the run"),
+        ("epochs", int, 1, math.inf, "times that every training digit is seen"),
+        ("batch", int, 1, math.inf, "digits a step"),
+        ("learning_rate", float, 0, math.inf, "at its peak"),
+        ("weight_decay", float, 0, math.inf, "a step, before the learning rate"),
+        ("dropout", float, 0, 1, "chance from 0 to 1 that a unit of fc1 is dropped in a step"),
+        ("label_smoothing", float, 0, 1, "share from 0 to 1 of a label that is spread over all digits"),
+        ("averaging", float, 0, 1, "decay from 0 to 1 a step of the moving average of the weights"),
+        ("limit", int, 0, math.inf, "training digits to use, 0 for all; for trials, so never into the default root"),
     ):
         flag, text = f"--{name.replace('_', '-')}", f"{unit} (default {getattr(default, name)})"
-        fitting.add_argument(flag, type=_number(kind, least), metavar="N", help=text)
+        fitting.add_argument(flag, type=_number(kind, least, most), metavar="N", help=text)
     devices = ("auto", "cpu", "cuda", "mps")
     fitting.add_argument("--device", choices=devices, help="to train on (default auto: a GPU where there is one)")
     fitting.add_argument("--runs", type=Path, metavar="DIR", help="where checkpoints and metrics go (default runs)")
@@ -181,13 +182,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _number(kind: type[int] | type[float], least: int) -> Callable[[str], float]:
-    """A parser of numbers from `least` on."""
+def _number(kind: type[int] | type[float], least: int, most: float) -> Callable[[str], float]:
+    """A parser of numbers from `least` to `most`."""
 
     def parse(text: str) -> float:
         value = kind(text)
         if not value >= least:
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most:g}")
         return value
 
     return parse

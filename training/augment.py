@@ -17,12 +17,12 @@ from torch.nn import functional
 class Distortion:
     """The largest distortions; each is drawn uniformly up to its size, the elastic ones normally."""
 
-    rotation: float = 12.0  # degrees
-    scale: float = 0.12  # of the digit's size, along each axis by itself
-    shear: float = 0.2  # of the digit's height
-    shift: float = 1.5  # pixels
-    elastic: float = 0.9  # pixels, standard deviation of a lattice point's displacement
-    lattice: int = 7  # points along each side
+    rotation: float = 15.0  # degrees
+    scale: float = 0.15  # of the digit's size, along each axis by itself
+    shear: float = 0.15  # of the digit's height
+    shift: float = 1.0  # pixels
+    elastic: float = 0.5  # pixels, standard deviation of a lattice point's displacement
+    lattice: int = 5  # points along each side
 
 
 def distort(images: Tensor, distortion: Distortion, generator: torch.Generator) -> Tensor:
