@@ -17,8 +17,8 @@ _GRACE = 8  # seconds for requests under way when the service is to end; Docker 
 def main() -> int:
     """Serves until it is told to end; returns the exit status: 0 ended in order, 2 wrong settings.
 
-    Where the service cannot start, uvicorn ends the process: by 3 if the model cannot be opened, by 1
-    if the port cannot.
+    Where the service cannot start, because of its model or its port, uvicorn ends the process: by 3, or an older
+    one by 1 where it is the port.
     """
     try:
         settings = CliApp.run(Settings)

@@ -75,9 +75,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(DigitscopeError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
-    app.add_exception_handler(Exception, _fail)
     app.add_middleware(BodyLimit, max_body=settings.max_body)
-    app.add_middleware(Observe, metrics=state.metrics, access_log=settings.access_log)
+    failure = json_answer({"error": "the service failed on this request; its log has the cause"}, 500)
+    app.add_middleware(Observe, metrics=state.metrics, access_log=settings.access_log, failure=failure)
     return app
 
 
@@ -152,7 +152,3 @@ def _refuse_parameters(_: Request, error: Exception) -> Response:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
     return json_answer({"error": f"{where}: {first['msg']}"}, 400)
-
-
-def _fail(_: Request, __: Exception) -> Response:
-    return json_answer({"error": "the service failed on this request; its log has the cause"}, 500)

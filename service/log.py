@@ -31,7 +31,8 @@ def configure_logs(settings: Settings) -> None:
     ]
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     ending: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # Not Rich's traceback, which structlog takes where it is installed: it takes seconds, and shows every variable.
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -6,6 +6,7 @@ A manifest is written last and atomically, after verification passed: that it ex
 import base64
 import hashlib
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from service.layer import Layer
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+_VERSION = "[1-9][0-9]*"
 
 
 class _Frozen(BaseModel):
@@ -61,7 +63,7 @@ class Manifest(_Frozen):
 
     schema_version: Literal[1] = 1
     name: str
-    version: str = Field(pattern=r"^[1-9][0-9]*$")
+    version: str = Field(pattern=f"^{_VERSION}$")
     created: datetime
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the ONNX file")
     input: TensorSpec
@@ -136,5 +138,5 @@ def versions(models: Path, name: str) -> list[int]:
     return sorted(
         int(path.parent.name)
         for path in (models / name).glob(f"*/{MANIFEST_FILE}")
-        if path.parent.name.isascii() and path.parent.name.isdigit()
+        if re.fullmatch(_VERSION, path.parent.name)
     )

@@ -6,22 +6,28 @@ import uuid
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import TooLargeError
 from service.metrics import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_GONE = 499  # as nginx notes a client that has gone before its answer
 _log = structlog.get_logger("digitscope.access")
 
 
 class Observe:
-    """Gives each request an id, counts it and its time, and logs it where that is asked for."""
+    """Gives each request an id, counts it and its time, and logs it where that is asked for.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, access_log: bool) -> None:
+    What nothing within has caught is logged beside the request's id and answered by `failure`.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, access_log: bool, failure: ASGIApp) -> None:
         self._app = app
         self._metrics = metrics
         self._access_log = access_log
+        self._failure = failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on."""
@@ -31,7 +37,7 @@ class Observe:
         started = time.perf_counter()
         asked = Headers(scope=scope).get("X-Request-ID", "")
         request_id = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
-        status = 500
+        status: int | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -43,11 +49,18 @@ class Observe:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                status = _GONE
+            except Exception:  # whatever it is
+                _log.exception("request failed")
+                if status is not None:  # half an answer cannot be taken back, so the connection is to end
+                    raise
+                await self._failure(scope, receive, send_with_id)
             finally:
                 seconds = time.perf_counter() - started
                 # The template and not the path: a label for each path that somebody invents would fill the memory.
                 route = getattr(scope.get("route"), "path", "unknown")
-                self._metrics.requests.labels(route, _known(scope["method"]), status).inc()
+                self._metrics.requests.labels(route, _known(scope["method"]), status or 500).inc()
                 self._metrics.seconds.labels(route).observe(seconds)
                 if self._access_log:
                     _log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)

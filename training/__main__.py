@@ -26,11 +26,13 @@ from training.report import draw_curves, layer_table
 from training.verify import TOLERANCE, verify
 
 _OUT = Console()
+# Not the parsers' own defaults: those of a command's parser would undo what was given before the command's name.
+_DEFAULTS = {"device": "auto", "runs": Path("runs"), "provider": "auto", "out": DEFAULT_ROOT, "final": False}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 done, 1 failed with one sentence, 130 interrupted by Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments, argparse.Namespace(**_DEFAULTS))
     try:
         options.command(options)
     except (TrainingError, DigitscopeError) as error:
@@ -161,10 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         "the folder that MNIST_DIR names, else from the user's cache, else downloaded into it.",
         parents=[fitting, releasing, running],
     )
-    # Here alone, and not with the flags: a command's own defaults would undo what was given before its name.
-    parser.set_defaults(
-        command=_pipeline, device="auto", runs=Path("runs"), provider="auto", out=DEFAULT_ROOT, final=False
-    )
+    parser.set_defaults(command=_pipeline)
     commands = parser.add_subparsers(title="one step alone", metavar="COMMAND")
     for name, function, parents, text in (
         ("fetch", _fetch, [], "find or download MNIST's four files and check them"),

@@ -96,7 +96,7 @@ def require_default_root_unlimited(root: Path, limit: int) -> None:
 def _require_worthy(checkpoint: Checkpoint) -> None:
     require_default_root_unlimited(DEFAULT_ROOT, checkpoint.configuration.limit)
     accuracy = checkpoint.metrics["validation_accuracy"]
-    if accuracy < MINIMUM_ACCURACY:
+    if not accuracy >= MINIMUM_ACCURACY:  # and not `<`: a NaN must fail too
         raise ReleaseError(
             f"a validation accuracy of {accuracy:.2%} is below the {MINIMUM_ACCURACY:.0%} that models/ asks for; "
             "train for longer, or name another root by --out"

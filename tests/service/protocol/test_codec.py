@@ -1,0 +1,162 @@
+"""The protocol's requests and answers as values: nested or flat in, flat out, a sentence for all that is wrong."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from service.answer import to_json
+from service.errors import MalformedError, RequestError, TooLargeError
+from service.manifest import Manifest
+from service.protocol.codec import decode, encode
+
+MOST = 5  # images
+images = arrays(np.uint8, st.tuples(st.integers(1, MOST), st.just(1), st.just(28), st.just(28)))
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    """A good request of one black image, with some fields of its tensor changed."""
+    tensor = {"name": "image", "shape": [1, 1, 28, 28], "datatype": "UINT8", "data": [0] * 784}
+    return {"inputs": [tensor | changes]}
+
+
+def refusal(body: Any, manifest: Manifest) -> str:
+    """The sentence by which a body is refused as malformed."""
+    with pytest.raises(MalformedError) as error:
+        decode(body if isinstance(body, bytes) else json.dumps(body).encode(), manifest, MOST)
+    return str(error.value)
+
+
+@settings(deadline=None, max_examples=20)
+@given(images, st.booleans())
+def test_nested_and_flat_data_are_the_same(manifest: Manifest, values: NDArray[np.uint8], flat: bool) -> None:
+    """Every pixel arrives at its place, in either of the forms that the protocol allows."""
+    data = (values.reshape(-1) if flat else values).tolist()
+    inference = decode(json.dumps(request(shape=list(values.shape), data=data)).encode(), manifest, MOST)
+    assert inference.images.dtype == np.uint8
+    np.testing.assert_array_equal(inference.images[:, None], values)
+
+
+def test_only_logits_and_probabilities_are_answered_unasked(manifest: Manifest) -> None:
+    """Without outputs, or with an empty list of them, the feature maps stay where they are."""
+    for more in ({}, {"outputs": None}, {"outputs": []}):
+        assert decode(json.dumps(request() | more).encode(), manifest, MOST).outputs == ("logits", "probabilities")
+
+
+def test_outputs_are_chosen_by_name(manifest: Manifest) -> None:
+    """In the order asked for, each once, feature maps and outputs alike."""
+    names = ["fc1", "probabilities", "conv1", "fc1"]
+    body = request() | {"outputs": [{"name": name} for name in names]}
+    assert decode(json.dumps(body).encode(), manifest, MOST).outputs == ("fc1", "probabilities", "conv1")
+
+
+def test_parameters_are_passed_over(manifest: Manifest) -> None:
+    """Parameters of the request, the input and the outputs are allowed, as the protocol says."""
+    body = request(parameters={"a": 1}) | {"parameters": {"b": 2}, "outputs": [{"name": "fc1", "parameters": {"c": 3}}]}
+    assert decode(json.dumps(body | {"id": "x"}).encode(), manifest, MOST).id == "x"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "pixels"}, "the model's input is named 'image', not 'pixels'"),
+        ({"datatype": "FP32"}, "the datatype of 'image' is UINT8, not FP32"),
+        ({"shape": [784]}, "the shape of 'image' is [-1, 1, 28, 28]"),
+        ({"shape": [1, 28, 28]}, "the shape of 'image'"),
+        ({"shape": [0, 1, 28, 28], "data": []}, "the shape of 'image'"),
+        ({"shape": [-1, 1, 28, 28]}, "with 1 or more for −1"),
+        ({"shape": []}, "the shape of 'image'"),
+        ({"shape": "1,1,28,28"}, "wrong at inputs.0.shape"),
+        ({"shape": [2, 1, 28, 28]}, "the data has the shape [784], but is said to have [2, 1, 28, 28]"),
+        ({"data": [0] * 783}, "the data has the shape [783]"),
+        ({"data": []}, "whole numbers from 0 to 255"),
+        ({"data": [[0] * 28] * 28}, "the data has the shape [28, 28]"),
+        ({"data": [[0] * 700, [0] * 84]}, "nested unevenly"),
+        ({"data": [256] * 784}, "whole numbers from 0 to 255"),
+        ({"data": [-1] * 784}, "whole numbers from 0 to 255"),
+        ({"data": [0.5] * 784}, "whole numbers from 0 to 255"),
+        ({"data": [2**64] * 784}, "whole numbers from 0 to 255"),
+        ({"data": ["0"] * 784}, "whole numbers from 0 to 255"),
+        ({"data": [True] * 784}, "whole numbers from 0 to 255"),
+        ({"data": [None] * 784}, "whole numbers from 0 to 255"),
+        ({"data": [{}] * 784}, "whole numbers from 0 to 255"),
+        ({"data": "AAAA"}, "wrong at inputs.0.data"),
+        ({"data": None}, "wrong at inputs.0.data"),
+    ],
+)
+def test_a_wrong_tensor_is_refused(manifest: Manifest, changes: dict[str, Any], said: str) -> None:
+    """Each names what is wrong, and what would be right."""
+    assert said in refusal(request(**changes), manifest)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "the body is no JSON"),
+        (b"{", "the body is no JSON"),
+        (b"\xff", "the body is no JSON"),
+        (b"[" * 5000, "the body is no JSON"),
+        (b"[]", "wrong at the body"),
+        (b"null", "wrong at the body"),
+        (b"{}", "wrong at inputs: Field required"),
+        ({"inputs": []}, "takes one input, 'image', and 0 were sent"),
+        ({"inputs": request()["inputs"] * 2}, "takes one input, 'image', and 2 were sent"),
+        (request() | {"outputs": [{"name": "conv3"}]}, "the model has no output 'conv3'"),
+        (request() | {"outputs": ["fc1"]}, "wrong at outputs.0"),
+        (request() | {"id": 7}, "wrong at id"),
+    ],
+)
+def test_a_wrong_request_is_refused(manifest: Manifest, body: Any, said: str) -> None:
+    """What is no JSON, or no such request, is named with the place where it is wrong."""
+    assert said in refusal(body, manifest)
+
+
+def test_too_many_images_are_refused(manifest: Manifest) -> None:
+    """The limit is exact, and the message names it."""
+    body = request(shape=[MOST + 1, 1, 28, 28], data=[0] * (784 * (MOST + 1)))
+    with pytest.raises(TooLargeError, match=r"^the request has 6 images, and at most 5 are taken at once$"):
+        decode(json.dumps(body).encode(), manifest, MOST)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["a", "name", "shape"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.dictionaries(st.sampled_from(["name", "shape", "datatype", "data", "parameters"]), anything, max_size=3),
+    st.dictionaries(st.sampled_from(["inputs", "outputs", "id", "parameters"]), anything, max_size=1),
+)
+def test_arbitrary_requests_raise_only_our_errors(
+    manifest: Manifest, tensor: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """However wrong a request is, it is refused by a sentence, or it is a request."""
+    try:
+        images = decode(json.dumps(request(**tensor) | more).encode(), manifest, MOST).images
+    except RequestError:
+        return
+    assert images.shape == (1, 28, 28) and images.dtype == np.uint8
+
+
+@pytest.mark.parametrize("request_id", [None, "", "seven"])
+def test_an_answer_is_flat_and_named(manifest: Manifest, request_id: str | None) -> None:
+    """Tensors are flat in row-major order with their shapes, and an id is there if one was sent."""
+    body = request() | ({} if request_id is None else {"id": request_id}) | {"outputs": [{"name": "pool1"}]}
+    values = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
+    answer = encode(decode(json.dumps(body).encode(), manifest, MOST), {"pool1": values}, manifest)
+    assert json.loads(to_json(answer)) == {
+        "model_name": "digits",
+        "model_version": manifest.version,
+        **({} if request_id is None else {"id": request_id}),
+        "outputs": [{"name": "pool1", "datatype": "FP32", "shape": [1, 3, 2, 2], "data": list(range(12))}],
+    }

@@ -1,0 +1,250 @@
+"""The application: what it answers when it cannot, when it is ready, and what it documents."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from fastapi import FastAPI
+
+from service.app import create_app, open_engine
+from service.errors import ModelError
+from service.settings import Settings
+from tests.service.pictures import drawn, encode
+from tests.service.refusals import refused
+from tests.service.serving import MODELS, serving
+
+PICTURE = encode(drawn())
+
+
+@pytest.fixture
+def own() -> Iterator[tuple[FastAPI, httpx.Client]]:
+    """An application of the test's own, to break things in."""
+    app = create_app(Settings(models=MODELS, provider="cpu", threads=1))
+    with serving(app) as client:
+        yield app, client
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/predicted", "/v2/models/digits/nothing", "/v1/" + "x" * 500])
+def test_an_unknown_path_is_a_404(client: httpx.Client, path: str) -> None:
+    """The sentence repeats the path, or its beginning."""
+    assert refused(client.get(path), 404) == f"there is nothing at {path[:80]}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/predict", "POST"),
+        ("PUT", "/v1/features", "POST"),
+        ("POST", "/v1/model", "GET"),
+        ("DELETE", "/metrics", "GET"),
+        ("GET", "/v2/models/digits/infer", "POST"),
+        ("POST", "/v2/health/ready", "GET"),
+    ],
+)
+def test_a_wrong_method_is_a_405(client: httpx.Client, method: str, path: str, allowed: str) -> None:
+    """The Allow header says which method is answered."""
+    answer = client.request(method, path)
+    assert refused(answer, 405) == f"{method} is not answered at {path}"
+    assert allowed in answer.headers["Allow"].split(", ")
+
+
+def test_an_unexpected_failure_tells_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client gets a sentence without a trace, the log the cause, and the same connection goes on."""
+    app = create_app(Settings(models=MODELS, provider="cpu"))
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("secret cause")
+
+    processors = [structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info]
+    with structlog.testing.capture_logs(processors=processors) as logged, serving(app) as client:
+        monkeypatch.setattr(app.state.digitscope.loaded, "read", fail)
+        answer = client.post("/v1/predict", content=PICTURE)
+        assert refused(answer, 500) == "the service failed on this request; its log has the cause"
+        monkeypatch.undo()
+        assert client.post("/v1/predict", content=PICTURE).status_code == 200
+    (event,) = [event for event in logged if event["log_level"] == "error"]
+    assert event["request_id"] == answer.headers["X-Request-ID"]
+    assert "RuntimeError: secret cause" in event["exception"]
+
+
+def test_a_failing_engine_is_said_and_not_ready(
+    own: tuple[FastAPI, httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed run is a 500 with a sentence; until the golden inputs are answered again it is not ready."""
+    app, client = own
+    engine = app.state.digitscope.loaded.engine
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error 700")
+
+    for session in (engine._predicting, engine._inspecting):
+        monkeypatch.setattr(session, "run", fail)
+    assert refused(client.post("/v1/predict", content=PICTURE), 500) == "the engine failed on a batch of 1"
+    assert refused(client.post("/v1/features", content=PICTURE), 500) == "the engine failed on a batch of 1"
+    for path in ("/v2/health/ready", "/v2/models/digits/ready"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()) == (503, {"ready": False})
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert "digitscope_ready 0.0" in client.get("/metrics").text
+    monkeypatch.undo()
+    answer = client.get("/v2/health/ready")
+    assert (answer.status_code, answer.json()) == (200, {"ready": True})
+    assert "digitscope_ready 1.0" in client.get("/metrics").text
+    assert client.post("/v1/predict", content=PICTURE).status_code == 200
+
+
+def test_before_the_model_is_open_nothing_is_ready() -> None:
+    """It is alive and says that it is not ready; whoever asks for more gets a 503 with a time to wait."""
+    with serving(create_app(Settings(models=MODELS)), lifespan="off") as client:
+        assert client.get("/v2/health/live").status_code == 200
+        answer = client.get("/v2/health/ready")
+        assert (answer.status_code, answer.json()) == (503, {"ready": False})
+        assert "digitscope_ready 0.0" in client.get("/metrics").text
+        for method, path in (("POST", "/v1/predict"), ("POST", "/v1/features"), ("GET", "/v1/model")):
+            answer = client.request(method, path, content=PICTURE)
+            assert refused(answer, 503) == "the model is not loaded"
+            assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_overload_is_a_503_at_once() -> None:
+    """What would wait beyond the limit is refused with a time to wait, and counted; smaller requests are answered."""
+    with serving(create_app(Settings(models=MODELS, provider="cpu", max_waiting=3))) as client:
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = client.post("/v1/predict", content=bytes(4 * 784), headers=headers)
+        assert refused(answer, 503) == "0 images wait already, and at most 3 may"
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert client.post("/v1/predict", content=bytes(3 * 784), headers=headers).status_code == 200
+        assert 'digitscope_refusals_total{reason="Overloaded"} 1.0' in client.get("/metrics").text
+
+
+@pytest.fixture
+def copied(tmp_path: Path, model_folder: Path) -> Path:
+    """A models folder of the test's own, with the shipped version as number 7."""
+    shutil.copytree(model_folder, tmp_path / "digits" / "7")
+    return tmp_path
+
+
+def test_the_latest_verified_version_is_opened(copied: Path) -> None:
+    """The highest number that has a manifest counts, as a number: 10 comes after 7, and 11 is not verified yet."""
+    shutil.copytree(copied / "digits" / "7", copied / "digits" / "10")
+    (copied / "digits" / "11").mkdir()
+    described = json.loads((copied / "digits" / "7" / "manifest.json").read_text())
+    (copied / "digits" / "10" / "manifest.json").write_text(json.dumps(described | {"version": "10"}))
+    assert open_engine(Settings(models=copied, provider="cpu")).manifest.version == "10"
+
+
+def test_a_version_is_opened_by_its_number(copied: Path) -> None:
+    """With several versions there, the setting decides."""
+    shutil.copytree(copied / "digits" / "7", copied / "digits" / "8")
+    (copied / "digits" / "8" / "model.onnx").write_bytes(b"other")
+    assert open_engine(Settings(models=copied, provider="cpu", model_version="7")).provider == "CPUExecutionProvider"
+    with pytest.raises(ModelError, match="SHA-256"):
+        open_engine(Settings(models=copied, provider="cpu", model_version="8"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: (folder / "manifest.json").unlink(), r"digits has no version with a manifest$"),
+        (lambda folder: (folder / "model.onnx").unlink(), r"model\.onnx cannot be read: No such file or directory$"),
+        (
+            lambda folder: (folder / "manifest.json").write_text("{"),
+            r"manifest\.json breaks the contract at the document",
+        ),
+    ],
+)
+def test_a_model_that_is_not_whole_is_refused(copied: Path, change: Any, said: str) -> None:
+    """A missing file and a manifest that is none are named."""
+    change(copied / "digits" / "7")
+    with pytest.raises(ModelError, match=said):
+        open_engine(Settings(models=copied, provider="cpu"))
+
+
+@pytest.fixture(scope="module")
+def document(client: httpx.Client) -> Any:
+    """The OpenAPI document."""
+    return client.get("/openapi.json").json()
+
+
+def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
+    """Path, method and description of each operation."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method.upper(), operation
+
+
+def test_every_endpoint_is_documented(document: Any) -> None:
+    """The document has those of the issue, and no page."""
+    assert {(method, path) for path, method, _ in operations(document)} == {
+        ("POST", "/v1/predict"),
+        ("POST", "/v1/features"),
+        ("GET", "/v1/model"),
+        ("GET", "/metrics"),
+        ("GET", "/v2"),
+        ("GET", "/v2/health/live"),
+        ("GET", "/v2/health/ready"),
+        *(
+            (method, f"/v2/models/{{model}}{version}{rest}")
+            for version in ("", "/versions/{version}")
+            for method, rest in (("GET", ""), ("GET", "/ready"), ("POST", "/infer"))
+        ),
+    }
+
+
+def test_no_422_is_documented_and_none_is_answered(document: Any, client: httpx.Client) -> None:
+    """FastAPI's own form of refusal is nowhere: the statuses are those of the table, the body is an ErrorAnswer."""
+    text = json.dumps(document)
+    assert "422" not in text and "HTTPValidationError" not in text
+    for path, _, operation in operations(document):
+        if path.startswith("/v1"):
+            schema = operation["responses"]["4XX"]["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+    refused(client.post("/v1/features?scale=x", content=PICTURE), 400)
+
+
+def test_every_reference_of_the_document_leads_somewhere(document: Any) -> None:
+    """No `$ref` is dangling, so that client generators accept it."""
+    references = set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document)))
+    assert references
+    for reference in references:
+        found = document
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+        assert found
+
+
+def test_the_documents_examples_work(document: Any, client: httpx.Client) -> None:
+    """The example of an inference request, sent as it stands, is answered: it is a seven."""
+    tried = 0
+    for path, method, operation in operations(document):
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            if "example" in content:
+                version = client.get("/v1/model").json()["running"]["version"]
+                url = path.format(model="digits", version=version)
+                headers = {"Content-Type": media_type}
+                answer = client.request(method, url, content=json.dumps(content["example"]), headers=headers)
+                assert answer.status_code == 200, answer.text
+                probabilities = answer.json()["outputs"][0]["data"]
+                assert max(range(10), key=probabilities.__getitem__) == 7
+                tried += 1
+    assert tried == 2
+
+
+def test_every_documented_picture_type_is_taken(document: Any, client: httpx.Client) -> None:
+    """Each content type that the document lists is answered when it is sent."""
+    kinds = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/bmp": "BMP", "image/gif": "GIF"}
+    bodies = {media_type: encode(drawn(), kind) for media_type, kind in (kinds | {"image/tiff": "TIFF"}).items()}
+    bodies["application/octet-stream"] = bytes(784)
+    for path in ("/v1/predict", "/v1/features"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        assert set(content) == {*bodies, "multipart/form-data"}
+        for media_type, body in bodies.items():
+            assert client.post(path, content=body, headers={"Content-Type": media_type}).status_code == 200
+        (field,) = content["multipart/form-data"]["schema"]["properties"]
+        assert client.post(path, files={field: ("a", PICTURE)}).status_code == 200

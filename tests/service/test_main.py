@@ -1,0 +1,101 @@
+"""`python -m service` as a process: how it starts, refuses to start, and ends."""
+
+import json
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.pictures import drawn, encode
+from tests.service.serving import process, run_service
+
+PICTURE = encode(drawn())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    """Told to end, as `docker stop` or Ctrl-C do, it ends by 0, and is gone from its port."""
+    with process(tmp_path / "log", "--provider", "cpu") as running:
+        assert httpx.post(f"{running.url}/v1/predict", content=PICTURE, trust_env=False).status_code == 200
+        running.popen.send_signal(number)
+        assert running.popen.wait(20) == 0
+        assert "Traceback" not in running.log.read_text()
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", running.port), 5)
+
+
+def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
+    """A picture that was half sent when the signal came is read to its end and answered."""
+    with process(tmp_path / "log", "--provider", "cpu") as running:
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(PICTURE)}\r\nExpect: 100-continue\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", running.port), 20) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")  # the request is under way
+            connection.sendall(PICTURE[:100])
+            running.popen.terminate()
+            while "Shutting down" not in running.log.read_text():
+                time.sleep(0.02)
+            connection.sendall(PICTURE[100:])
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ") and b'"digit"' in answer
+        assert running.popen.wait(20) == 0
+
+
+def test_settings_reach_the_service(tmp_path: Path) -> None:
+    """Flags and variables change what runs."""
+    with process(tmp_path / "log", "--threads", "1", DIGITSCOPE_PROVIDER="cpu", DIGITSCOPE_MAX_BODY="99") as running:
+        told = httpx.get(f"{running.url}/v1/model", trust_env=False).json()["running"]
+        assert (told["threads"], told["asked"]) == (1, "cpu")
+        answer = httpx.post(f"{running.url}/v1/predict", content=PICTURE, trust_env=False)
+        assert answer.status_code == 413 and "99 bytes" in answer.json()["error"]
+
+
+def refusal(*flags: str) -> str:
+    """The sentence by which a start ends that is refused: the one event of level error."""
+    ended = run_service("--provider", "cpu", *flags)
+    assert ended.returncode == 3, ended.stderr
+    assert "Traceback" not in ended.stderr and ended.stdout == ""
+    events = [json.loads(line) for line in ended.stderr.splitlines()]
+    sentence = next(event["event"] for event in events if event["level"] == "error")
+    assert isinstance(sentence, str) and "\n" not in sentence
+    return sentence
+
+
+@pytest.fixture
+def copied(tmp_path: Path, model_folder: Path) -> Path:
+    """The shipped version, in a models folder of the test's own."""
+    return Path(shutil.copytree(model_folder, tmp_path / "digits" / "1"))
+
+
+@pytest.mark.parametrize("place", [0, 5000, -1])
+def test_a_flipped_bit_stops_the_start(copied: Path, place: int) -> None:
+    """One bit anywhere in the ONNX file, and nothing is served."""
+    model = bytearray((copied / "model.onnx").read_bytes())
+    model[place] ^= 1
+    (copied / "model.onnx").write_bytes(model)
+    sentence = refusal("--models", str(copied.parents[1]))
+    assert sentence.startswith(f"{copied / 'model.onnx'} has SHA-256 ") and "but its manifest says" in sentence
+
+
+def test_a_missing_manifest_stops_the_start(copied: Path) -> None:
+    """A model without a manifest is none."""
+    (copied / "manifest.json").unlink()
+    assert refusal("--models", str(copied.parents[1])) == f"{copied.parent} has no version with a manifest"
+
+
+def test_a_version_that_is_not_there_stops_the_start() -> None:
+    """The sentence names the file that was looked for."""
+    said = refusal("--model-version", "999")
+    assert said == "models/digits/999/manifest.json cannot be read: No such file or directory"
+
+
+def test_a_port_that_is_taken_stops_the_start() -> None:
+    """It ends with an error and says so, and does not wait."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = run_service("--provider", "cpu", "--port", str(taken.getsockname()[1]))
+    assert ended.returncode in (1, 3)  # as uvicorn's versions have it
+    assert "address already in use" in ended.stderr and "Traceback" not in ended.stderr

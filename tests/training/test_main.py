@@ -1,0 +1,252 @@
+"""The command line: the whole way from files to a version, its steps, and its exit statuses."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import training.__main__ as command
+from service.manifest import load_manifest
+from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.configuration import Configuration
+from training.data import Mnist
+from training.export import export
+from training.fit import STATE_FILE
+from training.journal import Journal
+from training.model import DigitNet
+
+Run = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class Small(Configuration):
+    """A configuration that keeps 100 of the 300 digits of the small data set."""
+
+    validation: int = 100
+
+
+@pytest.fixture
+def run(small: Callable[..., Mnist], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command on the small data set in a folder of its own, where nothing is yet."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(command, "Mnist", small)
+    monkeypatch.setattr(command, "Configuration", Small)
+    return lambda *arguments: command.main(list(arguments))
+
+
+QUICK = ("--epochs", "1", "--batch", "20", "--device", "cpu")
+TRIAL = (*QUICK, "--limit", "60", "--provider", "cpu")
+
+
+def test_the_whole_way_ends_with_a_version(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a command a run trains, exports, verifies and releases, and the same command again makes the next one."""
+    assert run(*TRIAL, "--out", "made", "--seed", "7") == 0
+    folder = Path("made/digits/1")
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md",
+        "checkpoint.safetensors",
+        "confusion.png",
+        "manifest.json",
+        "misread.png",
+        "model.onnx",
+    }
+    manifest = load_manifest(folder)
+    chosen = {name: manifest.training[name] for name in ("seed", "epochs", "batch", "limit", "digits", "validation")}
+    assert chosen == {"seed": 7, "epochs": 1, "batch": 20, "limit": 60, "digits": 60, "validation": 100}
+    assert [path.name for path in Path("made/digits").iterdir()] == ["1"]
+    (kept,) = Path("runs").iterdir()
+    assert {path.name for path in kept.iterdir()} == {"checkpoint.safetensors", "metrics.jsonl", "curves.png"}
+
+    assert run(*TRIAL, "--out", "made", "--seed", "7") == 0
+    again = load_manifest(Path("made/digits/2"))
+    assert (again.metrics, again.temperature) == (manifest.metrics, manifest.temperature)
+    said = capsys.readouterr()
+    assert "verified and released" in said.out
+    assert said.err == ""
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_each_step_alone_makes_the_same(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fetching, fitting, exporting and verifying one after the other end with a version that verifies again."""
+    assert run("fetch") == 0
+    assert "300 digits for training and 40 for the test" in " ".join(capsys.readouterr().out.split())
+    assert run("fit", *QUICK, "--limit", "60", "--runs", "kept") == 0
+    (checkpoint,) = Path("kept").glob("*/checkpoint.safetensors")
+    assert run("export", "--checkpoint", str(checkpoint), "--out", "made", "--provider", "cpu", "--final") == 0
+    figures = load_manifest(Path("made/digits/1")).metrics["seed 0"]
+    assert figures.keys() == {"validation_accuracy", "validation_loss", "test_accuracy", "test_loss"}
+    assert run("verify", "made/digits/1", "--provider", "cpu") == 0
+    assert "verified in 117 comparisons" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_settings_count_before_and_after_a_command_s_name(run: Run) -> None:
+    """A setting given before the name is not undone by the command's own defaults."""
+    assert run("--seed", "3", "--runs", "kept", "fit", *QUICK, "--limit", "40") == 0
+    (path,) = Path("kept").glob("*/checkpoint.safetensors")
+    configuration = load_checkpoint(path).configuration
+    assert (configuration.seed, configuration.limit) == (3, 40)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_runs_of_different_settings_have_folders_of_their_own(run: Run) -> None:
+    """So that a run never goes on with the state of another."""
+    for rate in ("0.01", "0.02"):
+        assert run("fit", *QUICK, "--limit", "20", "--learning-rate", rate) == 0
+    assert len(list(Path("runs").iterdir())) == 2
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_ctrl_c_is_130_and_the_same_command_goes_on(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in its second step, a run leaves its state and one sentence; again, it ends as if it never was."""
+    original = Journal.write
+
+    def write(self: Journal, **record: float) -> None:
+        original(self, **record)
+        if record["step"] == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "write", write)
+        assert run(*TRIAL, "--out", "made") == 130
+    said = capsys.readouterr().err
+    assert said.startswith("training: interrupted; ")
+    assert said.count("\n") == 1
+    assert not Path("made").exists()
+    assert len(list(Path("runs").glob(f"*/{STATE_FILE}"))) == 1
+
+    assert run(*TRIAL, "--out", "made") == 0
+    assert run(*TRIAL, "--out", "whole", "--runs", "other") == 0
+    first, second = (load_manifest(Path(root, "digits", "1")) for root in ("made", "whole"))
+    assert first.sha256 == second.sha256
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_limited_run_into_the_default_root_is_refused_at_once(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails in one sentence before the data is looked at, let alone trained on."""
+    monkeypatch.setattr(command, "Mnist", lambda: pytest.fail("the data was looked at"))
+    for out in ((), ("--out", "models"), ("--out", str(Path.cwd() / "models"))):
+        assert run(*TRIAL, *out) == 1
+        assert capsys.readouterr().err == (
+            "training: a model of a limited number of digits does not go into models/; name another root by --out\n"
+        )
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_an_inaccurate_model_is_kept_out_of_the_default_root(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trained without a limit but hardly at all, its checkpoint stays, and no version is made of it."""
+    assert run(*QUICK, "--provider", "cpu") == 1
+    said = capsys.readouterr().err
+    assert "is below the 99% that models/ asks for" in said
+    assert said.count("\n") == 1
+    assert not Path("models").exists()
+    assert len(list(Path("runs").glob("*/checkpoint.safetensors"))) == 1
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_verification_that_fails_leaves_no_version(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an export that is not of the trained network the command fails in one sentence."""
+
+    def wrong(folded: DigitNet, metadata: Any) -> bytes:
+        folded.fc2.bias.data[3] += 1
+        exported = export(folded, metadata)
+        folded.fc2.bias.data[3] -= 1
+        return exported
+
+    monkeypatch.setattr("training.release.export", wrong)
+    assert run(*TRIAL, "--out", "made") == 1
+    assert capsys.readouterr().err == (
+        "training: the engine refuses the model: the golden inputs are answered wrong, by more than 0.001 in a logit\n"
+    )
+    assert not Path("made").exists()
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_test_labels_are_read_only_for_final(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Without the labels' file the whole way succeeds; with --final it fails for lack of it, and makes nothing."""
+    (tmp_path / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
+    assert run(*TRIAL, "--out", "made") == 0
+    assert run(*TRIAL, "--out", "final", "--final") == 1
+    assert capsys.readouterr().err == f"training: {tmp_path / 'mnist'} has no t10k-labels-idx1-ubyte.gz\n"
+    assert not Path("final").exists()
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_version_that_was_changed_is_not_verified(
+    run: Run, checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another checkpoint beside the model, a changed model or no folder at all: exit status 1 and one sentence."""
+    save_checkpoint(checkpoint, Path("some.safetensors"))
+    assert run("export", "--checkpoint", "some.safetensors", "--out", "made", "--provider", "cpu") == 0
+    folder = Path("made/digits/1")
+    checkpoint.network.fc2.bias.data += 0.01
+    save_checkpoint(checkpoint, folder / "checkpoint.safetensors")
+    assert run("verify", str(folder), "--provider", "cpu") == 1
+    assert "not verified in " in capsys.readouterr().err
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"\0")
+    assert run("verify", str(folder)) == 1
+    assert "but its manifest says" in capsys.readouterr().err
+    for arguments in (("verify", "nowhere"), ("export", "--checkpoint", "nowhere", "--out", "made")):
+        assert run(*arguments) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("training: nowhere")
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--batch", "0"), "--batch: 0 is less than 1"),
+        (("--epochs", "0"), "--epochs: 0 is less than 1"),
+        (("--seed", "-1"), "--seed: -1 is less than 0"),
+        (("--dropout", "1.5"), "--dropout: 1.5 is more than 1"),
+        (("--averaging", "2"), "--averaging: 2 is more than 1"),
+        (("--label-smoothing", "nan"), "--label-smoothing: nan is less than 0"),
+        (("fit", "--epochs", "few"), "--epochs: invalid"),
+        (("export",), "--checkpoint"),
+    ],
+)
+def test_senseless_settings_are_refused(
+    run: Run, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    """The command ends at once with argparse's status, and the message names the flag and the bound."""
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_shapes_prints_the_network_as_served(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has the sum of parameters after folding, and no line of it is broken."""
+    assert run("shapes") == 0
+    said = capsys.readouterr().out
+    assert "953,922" in said
+    assert "⌊(28 − 3 + 2·1)/1⌋ + 1 = 28" in said
+
+
+def test_the_process_has_the_exit_status(tmp_path: Path) -> None:
+    """`python -m training` ends with status 1 and one sentence where MNIST_DIR names a folder without the files."""
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "fetch"],
+        env=os.environ | {"MNIST_DIR": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"training: {tmp_path} has no train-images-idx3-ubyte.gz\n"

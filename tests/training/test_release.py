@@ -1,0 +1,171 @@
+"""A model version: what is in it, what it is refused for, and that a failure leaves none."""
+
+import base64
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import training.release
+from service.manifest import load_manifest, load_model, versions
+from training.checkpoint import Checkpoint, load_checkpoint
+from training.data import Digits, Mnist, split
+from training.errors import DataError, ReleaseError
+from training.export import export
+from training.fold import fold
+from training.release import release
+
+MakeMnist = Callable[..., Mnist]
+FILES = {"model.onnx", "manifest.json", "README.md", "confusion.png", "misread.png", "checkpoint.safetensors"}
+LABELS = "t10k-labels-idx1-ubyte"
+
+
+def test_a_version_is_whole_and_as_promised(checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path) -> None:
+    """The folder has all files and nothing else, and the manifest says what the files and the checkpoint hold."""
+    folder = release(checkpoint, small(), tmp_path / "root", final=False, provider="cpu")
+    assert folder == tmp_path / "root" / "digits" / "1"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert list(folder.parent.iterdir()) == [folder]
+    manifest = load_manifest(folder)
+    assert manifest.sha256 == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    assert load_model(folder, manifest)
+    assert (manifest.name, manifest.version, manifest.temperature) == ("digits", "1", 1.25)
+    assert manifest.training == dataclasses.asdict(checkpoint.configuration) | {"digits": 200}
+    assert {"torch", "onnx", "numpy"} < manifest.libraries.keys()
+    again = load_checkpoint(folder / "checkpoint.safetensors").network.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in checkpoint.network.state_dict().items())
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_golden_inputs_are_validation_digits_with_float64_s_logits(
+    checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path
+) -> None:
+    """One digit of each label, kept from training, with what the unfolded network says divided by the temperature."""
+    folder = release(checkpoint, small(), tmp_path, final=False, provider="cpu")
+    _, validation = split(small().training(), 4, 100)
+    known = {image.tobytes(): label for image, label in zip(validation.images, validation.labels, strict=True)}
+    golden = load_manifest(folder).golden
+    assert [digit.label for digit in golden] == list(range(10))
+    for digit in golden:
+        pixels = base64.b64decode(digit.image)
+        assert known[pixels] == digit.label
+        image = torch.tensor(list(pixels), dtype=torch.float64).reshape(1, 1, 28, 28)
+        logits = checkpoint.network.double()(image)[0] / 1.25
+        np.testing.assert_allclose(digit.logits, logits.detach().numpy(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_second_version_follows_and_gaps_stay(checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path) -> None:
+    """The next number is one above the highest that is there, be that a version or a folder somebody left."""
+    assert release(checkpoint, small(), tmp_path, final=False, provider="cpu").name == "1"
+    assert release(checkpoint, small(), tmp_path, final=False, provider="cpu").name == "2"
+    (tmp_path / "digits" / "10").mkdir()
+    assert release(checkpoint, small(), tmp_path, final=False, provider="cpu").name == "11"
+    assert versions(tmp_path, "digits") == [1, 2, 11]
+
+
+def misread_by(checkpoint: Checkpoint, digits: Digits) -> tuple[float, int]:
+    """The share that the network reads right, and the number that it does not, by its own forward pass."""
+    read = checkpoint.network(torch.tensor(digits.images).float()).argmax(1).numpy()
+    return float(np.mean(read == digits.labels)), int((read != digits.labels).sum())
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_the_test_labels_stay_unread_unless_final(
+    checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path, digits: Digits
+) -> None:
+    """Where the labels' file is missing a version is made all the same; with `final` it is missed and none is made."""
+    labels = tmp_path / "mnist" / f"{LABELS}.gz"
+    kept = labels.read_bytes()
+    labels.unlink()
+    folder = release(checkpoint, small(), tmp_path / "a", final=False, provider="cpu")
+    manifest, card = load_manifest(folder), (folder / "README.md").read_text(encoding="utf-8")
+    assert manifest.metrics.keys() == {"seed 4"}
+    assert manifest.metrics["seed 4"].keys() == {"validation_accuracy", "validation_loss"}
+    assert LABELS not in manifest.data
+    assert "The test labels were not read." in card
+    assert "| test |" not in card
+
+    with pytest.raises(DataError, match=f"has no {LABELS}.gz$"):
+        release(checkpoint, small(), tmp_path / "b", final=True, provider="cpu")
+    assert not (tmp_path / "b").exists()
+
+    labels.write_bytes(kept)
+    folder = release(checkpoint, small(), tmp_path / "b", final=True, provider="cpu")
+    manifest, card = load_manifest(folder), (folder / "README.md").read_text(encoding="utf-8")
+    accuracy, misread = misread_by(checkpoint, digits.take(slice(300, 340)))
+    assert manifest.metrics["seed 4"]["test_accuracy"] == accuracy
+    assert LABELS in manifest.data
+    assert "The test set was evaluated once, after everything was chosen." in card
+    assert f"| test | 40 | {accuracy:.2%} | {misread} |" in card
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_model_that_is_not_verified_leaves_nothing(
+    checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export with another temperature than the checkpoint's fails, and no folder was made for it."""
+    monkeypatch.setattr(training.release, "export", lambda _, metadata: export(fold(checkpoint.network, 1.3), metadata))
+    with pytest.raises(ReleaseError, match="the engine refuses the model"):
+        release(checkpoint, small(), tmp_path / "root", final=False, provider="cpu")
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_what_a_crash_left_is_no_version(
+    checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ends while it writes leaves no manifest where versions are looked for; the next one clears up."""
+
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.release, "write_card", fail)
+        with pytest.raises(MemoryError):
+            release(checkpoint, small(), tmp_path, final=False, provider="cpu")
+    assert versions(tmp_path, "digits") == []
+    folder = release(checkpoint, small(), tmp_path, final=False, provider="cpu")
+    assert list((tmp_path / "digits").iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "limit", "message"),
+    [
+        (0.9899, 0, r"^a validation accuracy of 98\.99% is below the 99% that models/ asks for; "),
+        (0.999, 200, r"^a model of a limited number of digits does not go into models/; "),
+        (float("nan"), 0, "below the 99% that models/ asks for"),
+        (0.99, 0, None),
+    ],
+)
+@pytest.mark.usefixtures("without_pictures")
+def test_the_default_root_takes_only_worthy_models(
+    checkpoint: Checkpoint,
+    small: MakeMnist,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accuracy: float,
+    limit: int,
+    message: str | None,
+) -> None:
+    """99 % on validation and all digits, by whatever path the root is named; another root takes every model."""
+    monkeypatch.chdir(tmp_path)
+    judged = dataclasses.replace(
+        checkpoint,
+        metrics={"validation_accuracy": accuracy},
+        configuration=dataclasses.replace(checkpoint.configuration, limit=limit),
+    )
+    (tmp_path / "link").symlink_to("models")
+    for root in (Path("models"), tmp_path / "models", Path("link")):
+        if message is None:
+            assert release(judged, small(), root, final=False, provider="cpu").exists()
+        else:
+            with pytest.raises(ReleaseError, match=message):
+                release(judged, small(), root, final=False, provider="cpu")
+            assert not (tmp_path / "models").exists()
+    assert release(judged, small(), tmp_path / "elsewhere", final=False, provider="cpu").exists()
