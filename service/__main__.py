@@ -15,10 +15,9 @@ _GRACE = 8  # seconds for requests under way when the service is to end; Docker 
 
 
 def main() -> int:
-    """Serves until it is told to end; returns the exit status: 0 ended in order, 2 wrong settings.
+    """Serves until it is told to end; returns the exit status.
 
-    Where the service cannot start, because of its model or its port, uvicorn ends the process: by 3, or an older
-    one by 1 where it is the port.
+    0 ended in order, 1 the port cannot be had, 2 wrong settings, 3 the model cannot be opened.
     """
     try:
         settings = CliApp.run(Settings)
@@ -46,7 +45,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGINT, lambda *_: None)
     server.run()
-    return 0
+    return 0 if server.started else 3
 
 
 if __name__ == "__main__":

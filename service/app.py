@@ -67,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     state = app.state.digitscope = State(settings)
     for router in (predict_router, features_router, model_router, protocol_router, page_router):
@@ -90,6 +91,8 @@ def open_engine(settings: Settings) -> Engine:
     """
     directory = _directory(settings)
     manifest = load_manifest(directory)
+    if (manifest.name, manifest.version) != (settings.model_name, directory.name):
+        raise ModelError(f"{directory} holds another model: {manifest.name}, version {manifest.version}")
     return Engine(load_model(directory, manifest), manifest, provider=settings.provider, threads=settings.threads)
 
 
@@ -126,14 +129,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _refuse(request: Request, error: Exception) -> Response:
     status = STATUSES[type(error)]  # type: ignore[index]  # registered for DigitscopeError alone
-    state: State = request.app.state.digitscope
-    state.metrics.refusals.labels(type(error).__name__.removesuffix("Error")).inc()
-    answer = json_answer({"error": str(error)}, status)
+    _count_refusal(request, type(error).__name__.removesuffix("Error"))
+    sentence = str(error).encode(errors="replace").decode()  # it may quote a name that is no text
+    answer = json_answer({"error": sentence}, status)
     if status == 503:
         answer.headers["Retry-After"] = _RETRY_AFTER
     if isinstance(error, errors.EngineError):
         _log.error("engine failed", exc_info=error.__cause__)
     return answer
+
+
+def _count_refusal(request: Request, reason: str) -> None:
+    state: State = request.app.state.digitscope
+    state.metrics.refusals.labels(reason).inc()
 
 
 def _refuse_route(request: Request, error: Exception) -> Response:
@@ -142,13 +150,15 @@ def _refuse_route(request: Request, error: Exception) -> Response:
         404: f"there is nothing at {request.url.path[:80]}",
         405: f"{request.method[:10]} is not answered at {request.url.path[:80]}",
     }
+    _count_refusal(request, {404: "Unknown", 405: "Method"}.get(error.status_code, "Malformed"))
     answer = json_answer({"error": sentences.get(error.status_code, str(error.detail))}, error.status_code)
     answer.headers.update(error.headers or {})
     return answer
 
 
-def _refuse_parameters(_: Request, error: Exception) -> Response:
+def _refuse_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 — registered for nothing else
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+    _count_refusal(request, "Malformed")
     return json_answer({"error": f"{where}: {first['msg']}"}, 400)

@@ -47,7 +47,7 @@ class Batcher(Generic[Item, Answer]):
         return await future
 
     def _take(self) -> list[tuple[Sequence[Item], "asyncio.Future[list[Answer]]"]]:
-        """The next requests that fit into one batch; those whose client has gone are dropped."""
+        """The next requests that fit into one batch; those that nobody waits for any more are dropped."""
         batch: list[tuple[Sequence[Item], asyncio.Future[list[Answer]]]] = []
         size = 0
         while self._queue:

@@ -166,6 +166,7 @@ class Engine:
         except Exception as error:  # onnxruntime raises classes of its own that share only this root
             self.healthy = False
             raise EngineError(f"the engine failed on a batch of {len(images)}") from error
+        self.healthy = True
         return outputs
 
     def recover(self) -> bool:

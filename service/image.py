@@ -18,12 +18,18 @@ Preprocess = Literal["mnist", "none"]
 Grey = NDArray[np.float32]
 Digit = NDArray[np.uint8]
 
+# Pillow's own limit of pixels warns, and stops only at twice that; the one of `decode` is stricter. What else Pillow
+# warns of is a flaw of a stranger's file, and no concern of whoever reads the log.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module="PIL")
+
 SIDE = 28  # pixels along each side of what the network sees
 PIXELS = SIDE * SIDE
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_DEEP = ("I", "F")  # Pillow's modes of more than 8 bits: I;16 and its kin, I of 32 bits, F of real numbers
 _BOX = 20  # pixels, the longest side of the ink
 _SMALLEST = 8  # pixels along each side of a picture
-_DETAIL = 512  # pixels along the shortest side: 18 for each one that the network sees
+_DETAIL = 1024  # pixels along the longest side: still 20 along a digit of a fiftieth of that
 _FAINTEST = 12  # grey levels: with less contrast than that, a picture is blank
 _NOISE = 0.1  # of the strongest ink: fainter ink does not widen the box; JPEG leaves such traces around strokes
 
@@ -37,9 +43,7 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         MalformedError: it is smaller than 8×8.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is far stricter
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = picture.size
         if width * height > max_pixels:
             raise TooLargeError(f"the picture has {width}×{height} pixels, and at most {max_pixels:,} are read")
@@ -47,8 +51,6 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
             raise MalformedError(f"the picture has {width}×{height} pixels, and at least 8×8 are needed")
         picture.load()
         return ImageOps.exif_transpose(picture)
-    except Image.DecompressionBombError as error:
-        raise TooLargeError(f"the picture has more than {max_pixels:,} pixels") from error
     except UnidentifiedImageError as error:
         raise NotAPictureError(f"this is no picture in a format that is read here ({', '.join(FORMATS)})") from error
     except (TooLargeError, MalformedError):
@@ -58,11 +60,13 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def grey_levels(picture: Image.Image) -> Grey:
-    """The picture's luminance, float32 (height, width), 0–255; transparency gives way to the ink's opposite."""
-    if picture.mode.startswith("I;16"):
-        return np.asarray(picture, np.float32) / np.float32(257)
-    if picture.mode in ("I", "F"):
-        return _stretched(np.nan_to_num(np.asarray(picture, np.float32)).astype(np.float64))
+    """The picture's luminance, float32 (height, width), 0–255; transparency gives way to the ink's opposite.
+
+    A large picture is averaged over blocks of pixels, so that what follows costs the same for all.
+    """
+    if picture.mode.startswith(_DEEP):
+        values = np.nan_to_num(np.asarray(picture, np.float32))
+        return _stretched(np.nan_to_num(np.asarray(_reduced(Image.fromarray(values)), np.float64)))
     if picture.mode == "LAB":
         picture = picture.getchannel("L")  # which is lightness already, and Pillow converts it to nothing else
     if picture.has_transparency_data:
@@ -79,16 +83,19 @@ def grey_levels(picture: Image.Image) -> Grey:
 
 def _reduced(picture: Image.Image) -> Image.Image:
     """The picture averaged over whole blocks of pixels until it has no more detail than can matter to 28×28."""
-    factor = min(picture.size) // _DETAIL
+    factor = max(picture.size) // _DETAIL
     return picture.reduce(factor) if factor > 1 else picture
 
 
 def _stretched(values: NDArray[np.float64]) -> Grey:
-    """Values of an unknown range, linearly onto 0–255; values within 0–65535 are taken for 16 bits."""
+    """Deep values from their least to their largest onto 0–255: cameras seldom use all the bits that a file has.
+
+    Where they hardly differ, that would make noise of a blank picture, and all become 0.
+    """
     low, high = float(values.min()), float(values.max())
-    if low >= 0 and 255 < high <= 65535:
-        return (values / 257).astype(np.float32)
-    return ((values - low) / (high - low or 1) * 255).astype(np.float32)
+    if high - low < _FAINTEST / 255 * max(abs(low), abs(high)) or high == low:
+        return np.zeros(values.shape, np.float32)
+    return ((values - low) * (255 / (high - low))).astype(np.float32)
 
 
 def canonical(grey: Grey) -> Digit:
@@ -109,12 +116,14 @@ def canonical(grey: Grey) -> Digit:
     mass = boxed.sum()
     centre_y = float((boxed.sum(axis=1) * np.arange(height)).sum() / mass)
     centre_x = float((boxed.sum(axis=0) * np.arange(width)).sum() / mass)
-    # The canvas is a pixel larger on each side: the faint fringe may fall outside, strong ink never does.
-    canvas = np.zeros((SIDE + 2, SIDE + 2), np.uint8)
-    top = min(max(round(SIDE / 2 - centre_y) + 1, 0), SIDE + 2 - height)
-    left = min(max(round(SIDE / 2 - centre_x) + 1, 0), SIDE + 2 - width)
+    # The faint fringe may fall outside, strong ink never does: the canvas is as much larger as the fringe is wide.
+    fringe = (max(height, width) - _BOX) // 2
+    size = SIDE + 2 * fringe
+    canvas = np.zeros((size, size), np.uint8)
+    top = min(max(round(size / 2 - centre_y), 0), size - height)
+    left = min(max(round(size / 2 - centre_x), 0), size - width)
     canvas[top : top + height, left : left + width] = np.rint(boxed)
-    return canvas[1:-1, 1:-1]
+    return canvas[fringe : size - fringe, fringe : size - fringe]
 
 
 def _boxed(ink: Grey) -> Grey:
@@ -139,16 +148,20 @@ def _boxed(ink: Grey) -> Grey:
     return full
 
 
-def as_is(grey: Grey) -> Digit:
+def as_is(picture: Image.Image) -> Digit:
     """A 28×28 picture as uint8 (28, 28), unchanged: bright ink on black.
 
     Raises:
-        MalformedError: it has another size.
+        MalformedError: it has another size, or numbers that are no grey levels.
     """
-    if grey.shape != (SIDE, SIDE):
-        height, width = grey.shape
+    if picture.size != (SIDE, SIDE):
+        width, height = picture.size
         raise MalformedError(f"preprocess=none takes 28×28 pixels as they are, and this picture has {width}×{height}")
-    return np.rint(grey).astype(np.uint8)
+    if picture.mode in ("I", "F"):
+        raise MalformedError("preprocess=none takes pixels of 8 or 16 bits as they are, not 32-bit or real numbers")
+    if picture.mode.startswith("I;16"):
+        return np.rint(np.asarray(picture, np.float32) / 257).astype(np.uint8)
+    return np.rint(grey_levels(picture)).astype(np.uint8)
 
 
 def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Digit:
@@ -157,8 +170,8 @@ def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Digit:
     Raises:
         RequestError: what `decode` and `as_is` raise.
     """
-    grey = grey_levels(decode(data, max_pixels))
-    return canonical(grey) if preprocess == "mnist" else as_is(grey)
+    picture = decode(data, max_pixels)
+    return canonical(grey_levels(picture)) if preprocess == "mnist" else as_is(picture)
 
 
 def read_prepared(data: bytes, max_images: int) -> Digit:

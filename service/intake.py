@@ -70,6 +70,8 @@ async def _read_parts(
         if error.detail.startswith("Too many files"):
             raise TooLargeError(f"the request has more than {max_files} pictures") from error
         raise MalformedError(f"the multipart body cannot be read: {error.detail}") from error
+    except (LookupError, UnicodeError) as error:
+        raise MalformedError("the multipart body is not in the charset that it names") from error
     try:
         for name in form:
             if name != _PART:

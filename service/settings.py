@@ -23,22 +23,30 @@ class Settings(BaseSettings):
         cli_avoid_json=True,
     )
 
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    models: Path = Field(Path("models"), description="folder with the models, each version in <name>/<version>/")
-    model_name: str = Field("digits", pattern=r"^[a-z0-9_-]+$", description="the model to serve")
-    model_version: str = Field("latest", pattern=r"^(latest|[1-9][0-9]*)$", description="'latest' or a number")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    models: Path = Field(
+        default=Path("models"), description="folder with the models, each version in <name>/<version>/"
+    )
+    model_name: str = Field(default="digits", pattern=r"^[a-z0-9_-]+$", description="the model to serve")
+    model_version: str = Field(default="latest", pattern=r"^(latest|[1-9][0-9]*)$", description="'latest' or a number")
     provider: Provider = Field(
-        "auto",
+        default="auto",
         description="of ONNX Runtime: auto (a GPU where one works, else the CPU, and says so), cuda, tensorrt or cpu",
     )
-    threads: int = Field(0, ge=0, description="CPU threads of one run; 0 for the CPUs that the process may use")
-    max_body: int = Field(32 * 2**20, ge=1, description="bytes of a request's body")
-    max_pixels: int = Field(4096 * 4096, ge=64, description="pixels of a picture")
-    max_files: int = Field(64, ge=1, description="pictures in a multipart request")
-    max_images: int = Field(256, ge=1, description="prepared digits in a request")
-    max_batch: int = Field(32, ge=1, description="images that the engine is given at once")
-    max_waiting: int = Field(4096, ge=1, description="images that may wait; with more, a request is refused by 503")
-    access_log: bool = Field(False, description="log a line for each request")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
-    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto is text on a terminal, else json")
+    threads: int = Field(default=0, ge=0, description="CPU threads of one run; 0 for the CPUs that the process may use")
+    max_body: int = Field(default=32 * 2**20, ge=1, description="bytes of a request's body")
+    max_pixels: int = Field(default=4096 * 4096, ge=64, description="pixels of a picture")
+    max_files: int = Field(default=64, ge=1, description="pictures in a multipart request")
+    max_images: int = Field(default=256, ge=1, description="prepared digits in a request")
+    max_batch: int = Field(default=32, ge=1, description="images that the engine is given at once")
+    max_waiting: int = Field(
+        default=4096, ge=1, description="images that may wait; with more, a request is refused by 503"
+    )
+    access_log: bool = Field(default=False, description="log a line for each request")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the least that is logged"
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="auto is text on a terminal, else json"
+    )

@@ -90,7 +90,7 @@ class _Section:
         palette = DIVERGING if layer.signed else SEQUENTIAL
         bar = palette[np.linspace(0, len(palette) - 1, _LEGEND).astype(np.intp)]
         self._sheet.paste(Image.fromarray(np.broadcast_to(bar, (10, _LEGEND, 3)).copy()), (left, top))
-        bound = max(max(abs(low), abs(high)) for low, high in spans)
+        bound = max(max(-low, high) if layer.signed else high for low, high in spans)  # as `paint` has it
         largest = "each map's largest" if scale == "map" else f"{bound:.3g}"
         ends = (f"-{largest}" if scale != "map" else "", "0", largest) if layer.signed else ("0", "", largest)
         places = ((left, "la"), (left + _LEGEND // 2, "ma"), (left + _LEGEND, "ra"))

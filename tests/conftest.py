@@ -98,6 +98,9 @@ def client(app: FastAPI) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The service as a process of its own, with the default settings but for the port and the provider."""
-    with process(tmp_path_factory.mktemp("server") / "log", "--provider", "cpu") as running:
+    """The service as a process of its own, with the default settings but for port, provider and threads.
+
+    One thread leaves a CPU to the tests, and where a request is one digit, a second one only costs time.
+    """
+    with process(tmp_path_factory.mktemp("server") / "log", "--provider", "cpu", "--threads", "1") as running:
         yield running

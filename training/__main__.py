@@ -18,7 +18,7 @@ from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.configuration import Configuration
 from training.data import Mnist, split
 from training.errors import TrainingError
-from training.fit import JOURNAL_FILE, choose_device, evaluate, fit
+from training.fit import JOURNAL_FILE, STATE_FILE, choose_device, evaluate, fit
 from training.journal import read_journal
 from training.model import ARCHITECTURE, predict
 from training.release import CHECKPOINT_FILE, DEFAULT_ROOT, release, require_default_root_unlimited
@@ -38,8 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (TrainingError, DigitscopeError) as error:
         _say_failure(str(error))
         return 1
+    except OSError as error:
+        _say_failure(f"{error.filename or 'a file'}: {error.strerror or error}")
+        return 1
     except KeyboardInterrupt:
-        _say_failure("interrupted; the same command goes on with an unfinished training where it stopped")
+        _say_failure("interrupted; the same command goes on with the training where it stopped")
         return 130
     return 0
 
@@ -91,6 +94,9 @@ def _trained(options: argparse.Namespace, mnist: Mnist) -> Checkpoint:
     configuration = _configuration(options)
     device = choose_device(options.device)
     run = options.runs / hashlib.sha256(configuration.to_json().encode()).hexdigest()[:12]
+    if (run / CHECKPOINT_FILE).exists():
+        _OUT.print(f"this configuration is trained already; remove {run} to train it anew")
+        return load_checkpoint(run / CHECKPOINT_FILE)
     training, validation = split(mnist.training(), configuration.seed, configuration.validation)
     if configuration.limit:
         training = training.take(slice(configuration.limit))
@@ -106,8 +112,9 @@ def _trained(options: argparse.Namespace, mnist: Mnist) -> Checkpoint:
         metrics={f"validation_{name}": value for name, value in scores.items()},
         data=dict(mnist.hashes),
     )
-    save_checkpoint(checkpoint, run / CHECKPOINT_FILE)
     draw_curves(read_journal(run / JOURNAL_FILE), run / "curves.png")
+    save_checkpoint(checkpoint, run / CHECKPOINT_FILE)
+    (run / STATE_FILE).unlink()
     _OUT.print(f"validation accuracy {scores['accuracy']:.2%}; checkpoint {run / CHECKPOINT_FILE}")
     return checkpoint
 
@@ -185,7 +192,10 @@ def _number(kind: type[int] | type[float], least: int, most: float) -> Callable[
     """A parser of numbers from `least` to `most`."""
 
     def parse(text: str) -> float:
-        value = kind(text)
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"'{text}' is no {'whole ' if kind is int else ''}number") from error
         if not value >= least:
             raise argparse.ArgumentTypeError(f"{text} is less than {least}")
         if value > most:

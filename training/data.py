@@ -112,10 +112,7 @@ class Mnist:
         path = self._find(name)
         content = decompress(path)
         values = parse(content, str(path), axes)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != self._sha256[name]:
-            raise DataError(f"{path} is not the published file: its content has SHA-256 {digest}")
-        self.hashes[name] = digest
+        self.hashes[name] = self._hash(name, content, str(path))
         return values
 
     def _find(self, name: str) -> Path:
@@ -124,15 +121,18 @@ class Mnist:
                 return candidate
         if not self._mirrors:
             raise DataError(f"{self._directory} has no {name}.gz")
-        fetched = download(f"{name}.gz", self._mirrors, self._directory)
-        try:
-            content = decompress(fetched)
-            if hashlib.sha256(content).hexdigest() != self._sha256[name]:
-                raise DataError(f"{fetched.name} as downloaded is not the published file")
-        except DataError:
-            fetched.unlink()  # else every later run would trip over it
-            raise
-        return fetched
+
+        def check(path: Path) -> None:
+            self._hash(name, decompress(path), "what it sends")
+
+        return download(f"{name}.gz", self._mirrors, self._directory, check)
+
+    def _hash(self, name: str, content: bytes, source: str) -> str:
+        """The SHA-256 of the file's content, which is the published one."""
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != self._sha256[name]:
+            raise DataError(f"{source} is not the published file: its content has SHA-256 {digest}")
+        return digest
 
 
 def split(digits: Digits, seed: int, validation: int = VALIDATION) -> tuple[Digits, Digits]:

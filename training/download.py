@@ -1,6 +1,6 @@
 """Downloads that go on where they were cut off, from the first mirror that answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -12,25 +12,36 @@ _CHUNK = 1 << 16  # bytes
 _TIMEOUT = httpx.Timeout(30.0)  # seconds, for each of connect, read and write
 
 
-def download(name: str, mirrors: Sequence[str], directory: Path) -> Path:
-    """Fetches `name` from the first of the mirrors (base URLs) that has it into `directory`; returns its path.
+def download(name: str, mirrors: Sequence[str], directory: Path, check: Callable[[Path], None]) -> Path:
+    """Fetches `name` from the first of the mirrors (base URLs) that delivers it right, into `directory`.
 
-    What arrives goes to `<name>.partial`, is continued there by a later call, and is renamed when it is whole.
+    What arrives goes to a `.partial` file, one for each mirror because they compress differently. A later call goes on
+    there. When it is whole and `check` raises no DataError, it is renamed; what fails the check is removed.
+
+    Returns:
+        The path of the file.
 
     Raises:
         DataError: no mirror delivered it; the message has each one's reason.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    partial, target = directory / f"{name}.partial", directory / name
+    target = directory / name
     reasons = []
-    for mirror in mirrors:
+    for number, mirror in enumerate(mirrors):
+        partial = directory / f"{name}.{number}.partial"
         try:
             _continue(f"{mirror.rstrip('/')}/{name}", partial)
+            check(partial)
         except httpx.HTTPError as error:
-            reasons.append(f"{mirror}: {str(error) or type(error).__name__}".splitlines()[0])
-            continue
-        partial.replace(target)
-        return target
+            reasons.append(f"{mirror}: {error or type(error).__name__}".splitlines()[0])
+        except DataError as error:
+            partial.unlink()
+            reasons.append(f"{mirror}: {error}")
+        else:
+            partial.replace(target)
+            for other in directory.glob(f"{name}.*.partial"):
+                other.unlink()
+            return target
     raise DataError(f"{name} could not be downloaded ({'; '.join(reasons)})")
 
 

@@ -27,7 +27,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from training.augment import distort
 from training.configuration import Configuration
 from training.data import Digits
-from training.errors import CheckpointError
+from training.errors import CheckpointError, TrainingError
 from training.journal import Journal
 from training.model import DigitNet, as_input, predict
 
@@ -36,12 +36,18 @@ JOURNAL_FILE = "metrics.jsonl"
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` is CUDA, else MPS, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The device of a name: cpu, cuda, mps, or auto, which is CUDA, else MPS, else the CPU.
+
+    Raises:
+        TrainingError: PyTorch cannot use that device here.
+    """
+    usable = [
+        n for n, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())) if there
+    ]
+    usable.append("cpu")
+    if name not in ("auto", *usable):
+        raise TrainingError(f"PyTorch {torch.__version__} cannot use {name} here, only {' and '.join(usable)}")
+    return torch.device(usable[0] if name == "auto" else name)
 
 
 def learning_rate(step: int, steps: int, configuration: Configuration) -> float:
@@ -112,7 +118,8 @@ def fit(
 ) -> DigitNet:
     """Trains the network, or goes on with a run that was interrupted; returns it on the CPU in eval mode.
 
-    `run` is the run's folder: the journal stays there, the state of an unfinished run lies there.
+    `run` is the run's folder, with its journal and its state. The state stays there, so that nothing is lost before the
+    caller has saved the network; with it, a finished run ends at once with the same network again.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; the state is saved, and the same call goes on from there. A second Ctrl-C does not
@@ -161,7 +168,6 @@ def fit(
         update_bn((as_input(part, state.network) for part in torch.split(images, 1000)), state.average)
         if interrupted():
             raise KeyboardInterrupt
-    (run / STATE_FILE).unlink(missing_ok=True)
     return cast("DigitNet", state.average.module).cpu().eval()
 
 

@@ -131,7 +131,7 @@ def write_card(
         "",
         f"The temperature {manifest.temperature:.4f}, fitted on validation, is divided into the last layer.",
         "",
-        "The test set was evaluated once, after everything was chosen."
+        "The test labels were read once in this release, after training and verification."
         if shown.name == "test"
         else "The test labels were not read.",
         "",

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from math import prod
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, StrictInt, ValidationError
 
 from service.errors import MalformedError, TooLargeError
 from service.features import Activations
@@ -18,7 +20,7 @@ class InferInput(BaseModel):
     """An input tensor; `data` is nested as `shape` says, or flat."""
 
     name: str
-    shape: list[int]
+    shape: list[StrictInt]
     datatype: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     data: list[Any]
@@ -110,15 +112,25 @@ def _images(tensor: InferInput, manifest: Manifest, max_images: int) -> NDArray[
         raise MalformedError(f"the shape of '{expected.name}' is {list(expected.shape)}, with 1 or more for −1")
     if tensor.shape[0] > max_images:
         raise TooLargeError(f"the request has {tensor.shape[0]} images, and at most {max_images} are taken at once")
-    try:
-        values = np.asarray(tensor.data)
-    except (ValueError, OverflowError) as error:
-        raise MalformedError("the data is nested unevenly") from error
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
+    values = _flattened(tensor.data, tensor.shape)
+    # Looked at before an array is made of them: NumPy would make strings of all, as long as the longest.
+    if set(map(type, values)) != {int} or min(values) < 0 or max(values) > 255:
         raise MalformedError("the data of datatype UINT8 is to be whole numbers from 0 to 255")
-    if values.shape not in (tuple(tensor.shape), (int(np.prod(tensor.shape)),)):
-        raise MalformedError(f"the data has the shape {list(values.shape)}, but is said to have {tensor.shape}")
-    return values.astype(np.uint8).reshape(-1, *expected.shape[2:])
+    return np.frombuffer(bytes(values), np.uint8).reshape(-1, *expected.shape[2:])
+
+
+def _flattened(data: list[Any], shape: list[int]) -> list[Any]:
+    """The values in row-major order, of data that is nested as the shape says, or flat."""
+    values = data
+    if data and isinstance(data[0], list):
+        values = [data]
+        for size in shape:
+            if any(type(part) is not list or len(part) != size for part in values):
+                raise MalformedError(f"the data is not nested as its shape {shape} says")
+            values = list(chain.from_iterable(values))
+    if len(values) != prod(shape):
+        raise MalformedError(f"the data has {len(values):,} values, but its shape {shape} says {prod(shape):,}")
+    return values
 
 
 def encode(inference: Inference, values: Mapping[str, Activations], manifest: Manifest) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path
 from pydantic.json_schema import models_json_schema
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,7 +22,9 @@ from service.state import SharedPredictor, SharedState
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERRORS)
 
 
-def _named(predictor: SharedPredictor, model: str, version: str | None = None) -> Predictor:
+def _named(
+    predictor: SharedPredictor, model: Annotated[str, Path(examples=["digits"])], version: str | None = None
+) -> Predictor:
     """The predictor, if it serves the model and version of the path."""
     manifest = predictor.engine.manifest
     if model != manifest.name:
@@ -74,6 +77,8 @@ REQUEST_SCHEMAS: dict[str, Any] = models_json_schema(
 )[1]["$defs"]
 """The parts of an inference request's schema by name: FastAPI collects those of the bodies that it reads itself."""
 
+_PREDICTED = {"logits", "probabilities"}
+
 _INFER: dict[str, Any] = {
     "response_class": Response,
     "responses": {200: {"model": InferAnswer, "description": "The outputs"}},
@@ -97,11 +102,14 @@ async def infer(request: Request, state: SharedState, predictor: NamedPredictor)
     """Runs the model on prepared digits, uint8 (n, 1, 28, 28), bright ink on black."""
     inference = decode(await request.body(), predictor.engine.manifest, state.settings.max_images)
     values = await _run(inference, predictor)
-    return json_answer(encode(inference, values, predictor.engine.manifest))
+    answer = encode(inference, values, predictor.engine.manifest)
+    if values.keys() <= _PREDICTED:
+        return json_answer(answer)
+    return await run_in_threadpool(json_answer, answer)  # feature maps are thousands of numbers an image
 
 
 async def _run(inference: Inference, predictor: Predictor) -> dict[str, Activations]:
-    if not set(inference.outputs) <= {"logits", "probabilities"}:
+    if not set(inference.outputs) <= _PREDICTED:
         return await predictor.inspect(list(inference.images), inference.outputs)
     predictions = await predictor.predict(list(inference.images))
     return {

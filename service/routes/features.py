@@ -1,5 +1,6 @@
 """`POST /v1/features`: a picture in, what each layer makes of it out."""
 
+import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -25,6 +26,8 @@ MEDIA_TYPES: dict[Format, str] = {
     "npy": "application/x-npy",
     "npz": "application/x-npz",
 }
+
+_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
 
 @router.post(
@@ -85,10 +88,12 @@ async def features(
 
 
 def _accepted(header: str) -> Format:
-    """The first format that an Accept header names, PNG where it names none."""
-    for item in header.split(","):
-        media_type = item.partition(";")[0].strip().lower()
+    """The format that an Accept header wants most (RFC 9110, section 12.5.1), PNG where it names none."""
+    wanted: dict[Format, float] = {}
+    for item in header.lower().split(","):
+        media_type, *parameters = (part.strip() for part in item.split(";"))
+        weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
         for name, own in MEDIA_TYPES.items():
             if media_type == own:
-                return name
-    return "png"
+                wanted[name] = float(weights[0]) if weights and _WEIGHT.fullmatch(weights[0]) else 1.0
+    return max((name for name in wanted if wanted[name]), key=lambda name: wanted[name], default="png")

@@ -14,13 +14,13 @@ _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none
 _DOCS_POLICY = f"{_POLICY}; style-src 'self' 'unsafe-inline'"
 
 
-@router.get("/")
+@router.api_route("/", methods=["GET", "HEAD"])
 async def page() -> Response:
     """The page that takes a drawn or dropped digit."""
     return FileResponse(WEB / "index.html", headers={"Content-Security-Policy": _POLICY})
 
 
-@router.get("/docs")
+@router.api_route("/docs", methods=["GET", "HEAD"])
 async def docs() -> Response:
     """The reference of the API, by Swagger UI."""
     return FileResponse(WEB / "docs.html", headers={"Content-Security-Policy": _DOCS_POLICY})

@@ -27,14 +27,11 @@ async function answer() {
   const { signal } = (running = new AbortController());
   try {
     const asked = picture ?? (await pad.picture());
-    const [prediction, sheet] = await Promise.all([
-      predict(asked, signal),
-      featureSheet(asked, layer.value, scale.value, signal),
+    const unlessAborted = (show) => (value) => { if (!signal.aborted) show(value); };
+    await Promise.all([
+      predict(asked, signal).then(unlessAborted(showPrediction)),
+      featureSheet(asked, layer.value, scale.value, signal).then(unlessAborted(showMaps)),
     ]);
-    if (signal.aborted) return;
-    showPrediction(prediction);
-    showMaps(sheet);
-    problem.textContent = "";
   } catch (error) {
     if (signal.aborted) return;
     reset();
@@ -43,6 +40,7 @@ async function answer() {
 }
 
 function showPrediction(prediction) {
+  problem.textContent = "";
   digit.value = prediction.digit;
   seen.src = prediction.seen;
   seen.alt = `What the network saw, and read as ${prediction.digit}`;

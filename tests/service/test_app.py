@@ -11,6 +11,7 @@ import httpx
 import pytest
 import structlog
 from fastapi import FastAPI
+from structlog.typing import Processor
 
 from service.app import create_app, open_engine
 from service.errors import ModelError
@@ -61,7 +62,7 @@ def test_an_unexpected_failure_tells_nothing_of_itself(monkeypatch: pytest.Monke
     async def fail(*_: object) -> None:
         raise RuntimeError("secret cause")
 
-    processors = [structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info]
+    processors: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info]
     with structlog.testing.capture_logs(processors=processors) as logged, serving(app) as client:
         monkeypatch.setattr(app.state.digitscope.loaded, "read", fail)
         answer = client.post("/v1/predict", content=PICTURE)
@@ -126,23 +127,36 @@ def test_overload_is_a_503_at_once() -> None:
 @pytest.fixture
 def copied(tmp_path: Path, model_folder: Path) -> Path:
     """A models folder of the test's own, with the shipped version as number 7."""
-    shutil.copytree(model_folder, tmp_path / "digits" / "7")
+    copy_version(model_folder, tmp_path, "7")
     return tmp_path
+
+
+def copy_version(folder: Path, models: Path, version: str) -> Path:
+    """Copies a model version under another number; returns its folder."""
+    copy = models / "digits" / version
+    shutil.copytree(folder, copy)
+    described = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(described | {"version": version}))
+    return copy
+
+
+def test_a_version_in_another_s_folder_is_refused(copied: Path) -> None:
+    """A folder that holds what its manifest calls another version is not served under a wrong number."""
+    shutil.copytree(copied / "digits" / "7", copied / "digits" / "8")
+    with pytest.raises(ModelError, match=r"8 holds another model: digits, version 7$"):
+        open_engine(Settings(models=copied, provider="cpu"))
 
 
 def test_the_latest_verified_version_is_opened(copied: Path) -> None:
     """The highest number that has a manifest counts, as a number: 10 comes after 7, and 11 is not verified yet."""
-    shutil.copytree(copied / "digits" / "7", copied / "digits" / "10")
+    copy_version(copied / "digits" / "7", copied, "10")
     (copied / "digits" / "11").mkdir()
-    described = json.loads((copied / "digits" / "7" / "manifest.json").read_text())
-    (copied / "digits" / "10" / "manifest.json").write_text(json.dumps(described | {"version": "10"}))
     assert open_engine(Settings(models=copied, provider="cpu")).manifest.version == "10"
 
 
 def test_a_version_is_opened_by_its_number(copied: Path) -> None:
     """With several versions there, the setting decides."""
-    shutil.copytree(copied / "digits" / "7", copied / "digits" / "8")
-    (copied / "digits" / "8" / "model.onnx").write_bytes(b"other")
+    (copy_version(copied / "digits" / "7", copied, "8") / "model.onnx").write_bytes(b"other")
     assert open_engine(Settings(models=copied, provider="cpu", model_version="7")).provider == "CPUExecutionProvider"
     with pytest.raises(ModelError, match="SHA-256"):
         open_engine(Settings(models=copied, provider="cpu", model_version="8"))
@@ -248,3 +262,16 @@ def test_every_documented_picture_type_is_taken(document: Any, client: httpx.Cli
             assert client.post(path, content=body, headers={"Content-Type": media_type}).status_code == 200
         (field,) = content["multipart/form-data"]["schema"]["properties"]
         assert client.post(path, files={field: ("a", PICTURE)}).status_code == 200
+
+
+def test_every_refusal_is_counted() -> None:
+    """Also those that FastAPI finds: wrong parameters, unknown paths, wrong methods, and a path with one slash more."""
+    with serving(create_app(Settings(models=MODELS, provider="cpu"))) as client:
+        assert client.post("/v1/predict", params={"preprocess": "x"}).status_code == 400
+        assert client.get("/nowhere").status_code == 404
+        assert client.get("/v2/", follow_redirects=False).status_code == 404
+        assert client.put("/v1/predict").status_code == 405
+        metrics = client.get("/metrics").text
+    counts = {"Malformed": 1, "Unknown": 2, "Method": 1}
+    for reason, count in counts.items():
+        assert f'digitscope_refusals_total{{reason="{reason}"}} {count}.0' in metrics

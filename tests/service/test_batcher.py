@@ -1,7 +1,8 @@
 """Requests that wait together run together, and each gets its own answers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,13 @@ from hypothesis import strategies as st
 
 from service.batcher import Batcher
 from service.errors import EngineError, OverloadedError
+
+Result = TypeVar("Result")
+
+
+def finish(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of a coroutine, which is not waited for without end."""
+    return asyncio.run(asyncio.wait_for(work, 20))
 
 
 class Recorder:
@@ -34,7 +42,7 @@ def submit_all(
         batcher = Batcher(run, max_batch=max_batch, max_waiting=max_waiting)
         return await asyncio.gather(*(batcher.submit(request) for request in requests), return_exceptions=True)
 
-    return asyncio.run(main())
+    return finish(main())
 
 
 @pytest.fixture
@@ -76,7 +84,7 @@ def test_a_lone_request_is_answered_at_once(run: Recorder) -> None:
         await asyncio.sleep(0)
         assert request.done() and request.result() == [9]
 
-    asyncio.run(main())
+    finish(main())
 
 
 def test_requests_later_on_are_answered_too(run: Recorder) -> None:
@@ -86,7 +94,7 @@ def test_requests_later_on_are_answered_too(run: Recorder) -> None:
         batcher = Batcher(run, max_batch=4, max_waiting=10)
         return [await batcher.submit([item]) for item in range(3)]
 
-    assert asyncio.run(main()) == [[0], [1], [4]]
+    assert finish(main()) == [[0], [1], [4]]
     assert run.batches == [[0], [1], [2]]
 
 
@@ -105,9 +113,10 @@ def test_a_wrong_number_of_answers_is_never_paired(surplus: int) -> None:
 
     async def main() -> list[list[int] | BaseException]:
         batcher: Batcher[int, int] = Batcher(lambda items: [0] * (len(items) + surplus), max_batch=4, max_waiting=10)
-        return await asyncio.gather(batcher.submit([1]), batcher.submit([2]), return_exceptions=True)
+        requests = [batcher.submit([1]), batcher.submit([2])]
+        return await asyncio.gather(*requests, return_exceptions=True)
 
-    for answer in asyncio.run(main()):
+    for answer in finish(main()):
         assert isinstance(answer, RuntimeError) and str(answer) == f"2 items got {2 + surplus} answers"
 
 
@@ -127,7 +136,7 @@ def test_cancelled_requests_are_skipped(run: Recorder) -> None:
         await asyncio.sleep(0)
         assert await batcher.submit([4, 5, 6]) == [16, 25, 36]
 
-    asyncio.run(main())
+    finish(main())
     assert run.batches == [[2], [4, 5, 6]]
 
 

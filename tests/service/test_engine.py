@@ -135,8 +135,8 @@ def test_a_failed_run_is_noticed_and_mended(model_bytes: bytes, manifest: Manife
     engine = Engine(model_bytes, manifest, provider="cpu")
     with pytest.raises(EngineError, match=r"^the engine failed on a batch of 12$"):
         engine.predict(images[:, :, :20])
-    assert not engine.healthy
-    assert engine.recover() and engine.healthy
+    states = [engine.healthy, engine.recover(), engine.healthy]
+    assert states == [False, True, True]
     engine.predict(images)
 
 
@@ -150,9 +150,10 @@ def test_an_engine_that_stays_broken_is_not_called_healthy(
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(engine._predicting, "run", fail)
-    assert not engine.recover() and not engine.healthy
+    states = [engine.recover(), engine.healthy]
     monkeypatch.undo()
-    assert engine.recover() and engine.healthy
+    states += [engine.recover(), engine.healthy]
+    assert states == [False, False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Grey levels → the digit as MNIST would hold it: polarity, box, area averaging, centre of mass."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -149,9 +150,12 @@ def test_any_picture_gives_a_digit(levels: Levels) -> None:
 
 
 def test_traces_of_jpeg_do_not_widen_the_box() -> None:
-    """What JPEG leaves around strokes at a low quality does not make the digit smaller."""
-    data = encode(drawn(), "JPEG", quality=15)
-    assert box(read_picture(data, "mnist", MANY).astype(np.int64)) == box(seen(drawn()))
+    """What JPEG leaves around strokes, and the dust of a scan, do not make the digit smaller."""
+    clean = box(seen(drawn()))
+    assert box(read_picture(encode(drawn(), "JPEG", quality=10), "mnist", MANY).astype(np.int64)) == clean
+    dusty = np.array(drawn())
+    dusty[5::40, 5::40] = 240
+    assert box(seen(dusty)) == clean
 
 
 @settings(deadline=None, max_examples=30)
@@ -175,3 +179,53 @@ def test_what_was_seen_is_shown_exactly(mnist: Mnist) -> None:
     """The PNG of what the network saw holds those very levels."""
     for digit in (mnist.images[3], canonical(mnist.images[3].astype(np.float32))):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(as_png(digit)))), digit)
+
+
+@pytest.mark.parametrize("size", [(60_000, 8), (8, 60_000), (2_000_000, 8)])
+def test_a_thin_picture_costs_no_more_than_another(size: tuple[int, int]) -> None:
+    """However long, it is read within a few of its own sizes of memory: padding it to a square would take gigabytes."""
+    width, height = size
+    picture = np.full((min(size), max(size)), 255, np.uint8)
+    picture[3:5, max(size) // 4 : max(size) // 2] = 0
+    data = encode(picture if width > height else picture.T.copy())
+    tracemalloc.start()
+    digit = read_picture(data, "mnist", 2 * MANY)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200e6
+    assert max(box(digit.astype(np.int64))) == 20
+
+
+def test_small_ink_loses_no_edge() -> None:
+    """Ink that is enlarged has no faint fringe, so none of its twenty rows may fall outside, wherever its mass is."""
+    for heavy_end in (False, True):
+        picture = np.zeros((16, 16), np.uint8)
+        picture[4:12, 7:9] = 60
+        picture[slice(10, 12) if heavy_end else slice(4, 6), 5:11] = 255
+        assert box(seen(picture))[0] == 20
+
+
+def test_deep_pictures_use_the_range_that_they_have(mnist: Mnist) -> None:
+    """Ten bits of content in a file of sixteen, and real numbers of any range, are the same digit as eight bits."""
+    for digit in mnist.images[:20]:
+        large = enlarged(digit, 4)
+        expected = seen(large)
+        for deep, kind in ((large.astype(np.uint16) * 4, "TIFF"), (large.astype(np.float32) * 7 - 300, "TIFF")):
+            found = read_picture(encode(Image.fromarray(deep), kind), "mnist", MANY).astype(np.int64)
+            assert np.abs(found - expected).max() <= 1
+
+
+def test_deep_pictures_that_hardly_differ_are_blank() -> None:
+    """Noise of a camera in the dark, or of a white wall, does not become a digit."""
+    noise = np.random.default_rng(0).integers(0, 500, (60, 60))
+    wall = Image.fromarray((40_000 + noise).astype(np.uint16))
+    assert not read_picture(encode(wall, "TIFF"), "mnist", MANY).any()
+
+
+def test_preprocess_none_takes_no_numbers_without_grey_levels() -> None:
+    """Pixels of 16 bits have grey levels to take as they are; real numbers do not, and are refused with the reason."""
+    levels = np.arange(784, dtype=np.uint16).reshape(28, 28) * 83
+    found = read_picture(encode(Image.fromarray(levels), "TIFF"), "none", MANY)
+    np.testing.assert_array_equal(found, np.rint(levels / 257))
+    with pytest.raises(MalformedError, match="8 or 16 bits"):
+        read_picture(encode(Image.fromarray(levels.astype(np.float32)), "TIFF"), "none", MANY)

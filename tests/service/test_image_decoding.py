@@ -32,7 +32,7 @@ def levels(mnist: Mnist) -> Levels:
     """A real digit of 84×84 pixels whose levels run from 0 to 255."""
     digit = enlarged(mnist.images[0], 3)
     assert digit.min() == 0
-    return (digit * (255 / digit.max())).round().astype(np.uint8)
+    return np.asarray((digit * (255 / digit.max())).round(), np.uint8)
 
 
 def as_16_bit(levels: Levels) -> Image.Image:
@@ -57,7 +57,7 @@ def palette(levels: Levels) -> Image.Image:
     return picture
 
 
-EXACT = {
+EXACT: dict[str, tuple[str, Callable[[Levels], Image.Image], dict[str, Any]]] = {
     **{f"PNG {mode}": ("PNG", as_mode(mode), {}) for mode in ("L", "RGB", "RGBA", "LA")},
     "PNG P": ("PNG", palette, {}),
     "PNG I;16": ("PNG", as_16_bit, {}),
@@ -222,7 +222,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", 2**30) + b"IDAT"
 
 
-BOMBS = {
+BOMBS: dict[str, Callable[[int, int], bytes]] = {
     "PNG": png_header,
     "GIF": lambda width, height: (
         b"GIF89a"

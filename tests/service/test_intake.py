@@ -117,3 +117,15 @@ def test_a_large_part_is_read_whole(client: httpx.Client) -> None:
     assert len(large) > 2**22
     answers = [client.post("/v1/predict", files=files(content)).json() for content in (large, small)]
     assert answers[0] == answers[1]
+
+
+@pytest.mark.filterwarnings(r"ignore:.*SpooledTemporaryFile:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "bogus", "raw_unicode_escape", "utf-7"])
+@pytest.mark.parametrize("name", [b"\\ud800x", b"+2AA-", b"files"])
+def test_a_charset_that_breaks_names_is_the_caller_s_mistake(client: httpx.Client, charset: str, name: bytes) -> None:
+    """Names that a charset turns into what is no text get a 4xx with a sentence, and not a failure of the service."""
+    body = b'--b\r\nContent-Disposition: form-data; name="%b"; filename="%b"\r\n\r\nhello\r\n--b--\r\n' % (name, name)
+    headers = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+    answer = client.post("/v1/predict", content=body, headers=headers)
+    assert answer.status_code in (400, 415)
+    assert answer.json().keys() == {"error"}

@@ -49,7 +49,7 @@ def colours(values: NDArray[np.float32], bound: float, *, signed: bool) -> NDArr
     """The colours that values are to have over ±bound or 0–bound."""
     palette = DIVERGING if signed else SEQUENTIAL
     share = (values.astype(np.float64) / bound + 1) / 2 if signed else values.astype(np.float64) / bound
-    return palette[np.rint(share * (len(palette) - 1)).astype(int)].astype(np.int64)
+    return np.asarray(palette[np.rint(share * (len(palette) - 1)).astype(int)], np.int64)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +118,18 @@ def test_a_blank_network_is_drawn(manifest: Manifest) -> None:
     assert (tile(sheet, 0, 28) == DIVERGING[127]).all() and DIVERGING[127].min() > 240
     below = MARGIN + TITLE + (TILE + CAPTION + GAP) + MARGIN
     assert (tile(sheet, 0, 28, below) == SEQUENTIAL[0]).all()
+
+
+def test_a_legend_ends_where_its_colours_do(manifest: Manifest) -> None:
+    """With scale=all a layer that is never negative runs to the largest value, however negative another layer is."""
+    values = random_values(manifest, "conv1", "relu1")
+    values["relu1"] = np.abs(values["relu1"])
+    high = max(float(value.max()) for value in values.values())
+    sheets = []
+    for low in (-high / 2, -100 * high):
+        values["conv1"] = np.clip(values["conv1"], -high / 2, None)
+        values["conv1"][0, 0, 0] = low
+        sheets.append(draw(manifest, values, "all"))
+    below = MARGIN + TITLE + (TILE + CAPTION + GAP) + MARGIN
+    assert (sheets[0][below:] == sheets[1][below:]).all()
+    assert (sheets[0][:below] != sheets[1][:below]).any()

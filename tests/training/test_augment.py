@@ -104,6 +104,18 @@ def test_shear_slants_by_at_most_its_share() -> None:
     assert 0.18 < np.abs(shares).max() <= 0.21
 
 
+def test_a_turned_digit_is_stretched_along_its_own_axes() -> None:
+    """Rotation and scale together are a rotation after a stretch: taken apart, the map has no shear."""
+    found = sources(rotation=45, scale=0.4).reshape(2, COUNT, -1)
+    plane = np.stack([X.ravel(), Y.ravel()])
+    matrices = np.einsum("anp,bp->nab", found, np.linalg.pinv(plane).T)
+    _, stretches = np.linalg.qr(matrices)
+    assert np.abs(stretches[:, 0, 1]).max() < WAVE
+    factors = np.abs(stretches[:, [0, 1], [0, 1]])
+    assert 0.6 - WAVE < factors.min() < 0.65
+    assert 1.35 < factors.max() < 1.4 + WAVE
+
+
 def test_shift_moves_every_pixel_alike_by_at_most_its_size(digits: Digits) -> None:
     """The displacement is one for all pixels, and a real digit's centre of mass moves by no more than that."""
     moved = sources(shift=1.5) - np.stack([X, Y])[:, None]

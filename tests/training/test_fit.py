@@ -75,6 +75,59 @@ def test_a_run_keeps_its_journal_and_no_state(whole: Outcome) -> None:
     assert not network.training
 
 
+def test_training_is_its_equations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three steps on all images at once equal Nesterov's, smoothed labels', decay's and averaging's formulas.
+
+    The images are noise, as the maxima in a digit's black ground are ties, which rounding breaks one way or the other.
+    """
+    configuration = Configuration(epochs=3, batch=40, dropout=0, label_smoothing=0.1, weight_decay=0.02, averaging=0.2)
+    judged: list[torch.Tensor] = []
+
+    def judge(network: DigitNet, _: Digits) -> dict[str, float]:
+        judged.append(network.fc2.bias.detach().clone())
+        return {"loss": 0, "accuracy": 0}
+
+    monkeypatch.setattr("training.fit.evaluate", judge)
+    monkeypatch.setattr("training.fit.distort", lambda images, *_: images)
+    generator = np.random.default_rng(0)
+    noise = Digits(
+        generator.integers(0, 256, (60, 1, 28, 28), dtype=np.uint8), generator.integers(0, 10, 60, dtype=np.uint8)
+    )
+    trained = run(noise, tmp_path, configuration)
+
+    images, labels = torch.tensor(noise.images[:40]).float(), torch.tensor(noise.labels[:40]).long()
+    torch.manual_seed(configuration.seed)
+    network = DigitNet(trained.mean, trained.std, 0)
+    names, weights = zip(*network.named_parameters(), strict=True)
+    velocities = [torch.zeros_like(weight) for weight in weights]
+    averages: list[torch.Tensor] = []
+    rate = configuration.learning_rate
+    for step, now in enumerate((rate, rate, rate / 2)):
+        chances = network(images).log_softmax(1)
+        loss = -(0.9 * chances[range(40), labels] + 0.1 * chances.mean(1)).mean()
+        gradients = torch.autograd.grad(loss, weights)
+        with torch.no_grad():
+            for weight, gradient, velocity in zip(weights, gradients, velocities, strict=True):
+                slope = gradient + (0.02 * weight if weight.ndim > 1 else 0)
+                velocity.mul_(0.9).add_(slope)
+                weight.sub_(now * (slope + 0.9 * velocity))
+            kept = min(0.2, (1 + step) / (10 + step))
+            averages = [
+                kept * average + (1 - kept) * weight
+                for average, weight in zip(averages or weights, weights, strict=True)
+            ]
+        torch.testing.assert_close(judged[step], averages[-1], rtol=0, atol=1e-6)  # fc2's bias comes last
+    for name, average in zip(names, averages, strict=True):
+        torch.testing.assert_close(trained.get_parameter(name), average, rtol=0, atol=1e-6, msg=f"{name} differs")
+
+    assert isinstance(trained.norm1, torch.nn.BatchNorm2d)
+    with torch.no_grad():
+        maps = trained.conv1((images - trained.mean) / trained.std)
+    assert trained.norm1.running_mean is not None and trained.norm1.running_var is not None
+    torch.testing.assert_close(trained.norm1.running_mean, maps.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(trained.norm1.running_var, maps.var((0, 2, 3)), rtol=1e-5, atol=1e-6)
+
+
 def test_normalisation_is_that_of_the_training_pixels(whole: Outcome, digits: Digits) -> None:
     """Mean and standard deviation are those of the digits that were trained on, and of no other."""
     pixels = digits.images[:40].astype(np.float64)

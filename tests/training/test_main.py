@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from scipy import optimize, special
 
 import training.__main__ as command
 from service.manifest import load_manifest
 from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.configuration import Configuration
-from training.data import Mnist
+from training.data import Mnist, split
 from training.export import export
 from training.fit import STATE_FILE
 from training.journal import Journal
@@ -85,6 +88,29 @@ def test_each_step_alone_makes_the_same(run: Run, capsys: pytest.CaptureFixture[
     assert figures.keys() == {"validation_accuracy", "validation_loss", "test_accuracy", "test_loss"}
     assert run("verify", "made/digits/1", "--provider", "cpu") == 0
     assert "verified in 117 comparisons" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_checkpoint_is_judged_and_calibrated_on_validation(run: Run, small: Callable[..., Mnist]) -> None:
+    """Its figures are those of the 100 digits kept from training, and so is its temperature, which SciPy finds too."""
+    assert run("fit", *QUICK, "--limit", "60") == 0
+    (path,) = Path("runs").glob("*/checkpoint.safetensors")
+    checkpoint = load_checkpoint(path)
+    _, validation = split(small().training(), 0, 100)
+    logits = checkpoint.network(torch.tensor(validation.images).float()).detach().numpy().astype(np.float64)
+
+    def loss(temperature: float) -> float:
+        return float(-special.log_softmax(logits / temperature, axis=1)[range(100), validation.labels].mean())
+
+    found = optimize.minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9})
+    assert checkpoint.temperature == pytest.approx(found.x, rel=1e-3)
+    assert checkpoint.metrics == pytest.approx(
+        {
+            "validation_loss": loss(1),
+            "validation_accuracy": np.mean(logits.argmax(axis=1) == validation.labels),
+        }
+    )
+    assert checkpoint.data.keys() == {"train-images-idx3-ubyte", "train-labels-idx1-ubyte"}
 
 
 @pytest.mark.usefixtures("without_pictures")

@@ -44,7 +44,8 @@ def test_nested_and_flat_data_are_the_same(manifest: Manifest, values: NDArray[n
 
 def test_only_logits_and_probabilities_are_answered_unasked(manifest: Manifest) -> None:
     """Without outputs, or with an empty list of them, the feature maps stay where they are."""
-    for more in ({}, {"outputs": None}, {"outputs": []}):
+    unasked: list[dict[str, Any]] = [{}, {"outputs": None}, {"outputs": []}]
+    for more in unasked:
         assert decode(json.dumps(request() | more).encode(), manifest, MOST).outputs == ("logits", "probabilities")
 
 
@@ -72,17 +73,24 @@ def test_parameters_are_passed_over(manifest: Manifest) -> None:
         ({"shape": [-1, 1, 28, 28]}, "with 1 or more for −1"),
         ({"shape": []}, "the shape of 'image'"),
         ({"shape": "1,1,28,28"}, "wrong at inputs.0.shape"),
-        ({"shape": [2, 1, 28, 28]}, "the data has the shape [784], but is said to have [2, 1, 28, 28]"),
-        ({"data": [0] * 783}, "the data has the shape [783]"),
-        ({"data": []}, "whole numbers from 0 to 255"),
-        ({"data": [[0] * 28] * 28}, "the data has the shape [28, 28]"),
-        ({"data": [[0] * 700, [0] * 84]}, "nested unevenly"),
+        ({"shape": [2, 1, 28, 28]}, "the data has 784 values, but its shape [2, 1, 28, 28] says 1,568"),
+        ({"data": [0] * 783}, "the data has 783 values"),
+        ({"data": []}, "the data has 0 values"),
+        ({"data": [[0] * 28] * 28}, "not nested as its shape [1, 1, 28, 28] says"),
+        ({"data": [[0] * 700, [0] * 84]}, "not nested as its shape"),
         ({"data": [256] * 784}, "whole numbers from 0 to 255"),
         ({"data": [-1] * 784}, "whole numbers from 0 to 255"),
         ({"data": [0.5] * 784}, "whole numbers from 0 to 255"),
         ({"data": [2**64] * 784}, "whole numbers from 0 to 255"),
         ({"data": ["0"] * 784}, "whole numbers from 0 to 255"),
         ({"data": [True] * 784}, "whole numbers from 0 to 255"),
+        ({"data": [0] * 783 + [True]}, "whole numbers from 0 to 255"),
+        ({"data": [0] * 783 + ["0"]}, "whole numbers from 0 to 255"),
+        ({"data": [[[[0] * 28] * 27 + [[0] * 27]]]}, "not nested as its shape"),
+        ({"data": [[[[0] * 28] * 27 + [0]]]}, "not nested as its shape"),
+        ({"data": [[[[[0]] * 28] * 28]]}, "whole numbers from 0 to 255"),
+        ({"shape": [1.0, 1, 28, 28]}, "wrong at inputs.0.shape.0"),
+        ({"shape": ["1", 1, 28, 28]}, "wrong at inputs.0.shape.0"),
         ({"data": [None] * 784}, "whole numbers from 0 to 255"),
         ({"data": [{}] * 784}, "whole numbers from 0 to 255"),
         ({"data": "AAAA"}, "wrong at inputs.0.data"),

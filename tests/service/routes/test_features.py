@@ -167,3 +167,19 @@ def test_what_cannot_be_shown_is_refused(
 ) -> None:
     """Each wrong request gets its status and a sentence, in JSON whatever format was asked for."""
     assert said in refused(ask(client, *mnist.images[:count], **query), status)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("application/json;q=0.1, image/png", "png"),
+        ("image/png;q=0.5, application/x-npz;q=0.9", "npz"),
+        ("application/json;q=0", "png"),
+        ("application/json;q=nonsense", "json"),
+        ("APPLICATION/JSON", "json"),
+        ("text/html, application/x-npy ; q=0.2", "npy"),
+    ],
+)
+def test_the_weights_of_accept_count(client: httpx.Client, mnist: Mnist, accept: str, expected: str) -> None:
+    """What is wanted most is sent, and what is not wanted at all is not."""
+    assert ask(client, mnist.images[0], accept=accept).headers["Content-Type"] == TYPES[expected]

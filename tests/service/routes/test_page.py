@@ -59,3 +59,11 @@ def test_all_that_a_page_loads_is_here(client: httpx.Client, path: str, parts: i
 def test_nothing_else_is_served(client: httpx.Client, path: str) -> None:
     """Neither the service's code nor a listing can be fetched."""
     assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_the_pages_answer_head_as_get(client: httpx.Client, path: str) -> None:
+    """A check that asks for the head alone gets the same head, and no body."""
+    head, get = client.head(path), client.get(path)
+    assert head.status_code == 200 and head.content == b""
+    assert head.headers["Content-Length"] == get.headers["Content-Length"]

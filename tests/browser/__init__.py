@@ -1,0 +1,1 @@
+"""The page, as somebody with a browser sees it."""
