@@ -13,7 +13,7 @@ def _groups(root: Path, membership: Path) -> list[Path]:
     try:
         lines = membership.read_text().splitlines()
     except OSError:
-        return [root]
+        lines = []
     # "0::/path" of version 2, "4:cpu,cpuacct:/path" of version 1
     paths = {kinds: path.lstrip("/") for _, kinds, path in (line.split(":", 2) for line in lines)}
     folders = []

@@ -26,7 +26,7 @@ async function answer() {
   running.abort();
   const { signal } = (running = new AbortController());
   try {
-    const asked = picture ?? (await pad.picture());
+    const asked = picture ?? pad.picture();
     const unlessAborted = (show) => (value) => { if (!signal.aborted) show(value); };
     await Promise.all([
       predict(asked, signal).then(unlessAborted(showPrediction)),
