@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from training.configuration import Configuration
 from training.errors import CheckpointError
@@ -45,9 +45,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         ),
     }
     partial = path.with_name(f"{path.name}.partial")
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, partial, metadata
-    )
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    partial.write_bytes(save(tensors, metadata))  # not save_file, whose errors are no OSError
     partial.replace(path)
 
 

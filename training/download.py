@@ -33,7 +33,7 @@ def download(name: str, mirrors: Sequence[str], directory: Path, check: Callable
             _continue(f"{mirror.rstrip('/')}/{name}", partial)
             check(partial)
         except httpx.HTTPError as error:
-            reasons.append(f"{mirror}: {error or type(error).__name__}".splitlines()[0])
+            reasons.append(f"{mirror}: {str(error) or type(error).__name__}".splitlines()[0])
         except DataError as error:
             partial.unlink()
             reasons.append(f"{mirror}: {error}")

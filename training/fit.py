@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, update_bn
@@ -95,7 +95,7 @@ class _Run:
         partial = path.with_name(f"{path.name}.partial")
         metadata = {"step": str(self.step), "configuration": self.configuration.to_json()}
         tensors = {name: value.detach().cpu().contiguous() for name, value in self._tensors().items()}
-        save_file(tensors, partial, metadata)
+        partial.write_bytes(save(tensors, metadata))  # not save_file, whose errors are no OSError
         partial.replace(path)
 
     @torch.no_grad()

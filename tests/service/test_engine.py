@@ -175,17 +175,22 @@ def test_no_session_falls_back_in_mid_run(
     engine = Engine(model_bytes, manifest, provider="cpu")
     changes: list[Any] = []
     inner = getattr(engine, session)
+    own = inner._sess
 
     class Broken:
-        """ONNX Runtime's own session, whose provider fails."""
+        """ONNX Runtime's own session, but that its provider fails."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(own, name)
 
         def run(self, *_: object) -> None:
             raise ort_errors.EPFail("the GPU is gone")
 
     monkeypatch.setattr(inner, "_sess", Broken())
     monkeypatch.setattr(inner, "set_providers", changes.append)
-    with pytest.raises(EngineError):
+    with pytest.raises(EngineError) as failure:
         ask(engine, images)
+    assert isinstance(failure.value.__cause__, ort_errors.EPFail)
     assert changes == [] and not engine.healthy
 
 

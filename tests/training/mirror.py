@@ -5,13 +5,14 @@ import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CONTENT = b"".join(number.to_bytes(4) for number in range(64_000))
+PAGE = b"<!doctype html><title>Sign in</title>"
 
 
 class Mirror(ThreadingHTTPServer):
     """Serves `content` below /range with ranges, below /plain without, and nothing elsewhere.
 
-    Below /cut it ends after half of what was asked for, below /unsaid too without having said a length, and below
-    /never no range is right.
+    Below /cut it ends after half of what was asked for, below /unsaid too without having said a length, below /never
+    no range is right, and below /page it serves a page instead.
     """
 
     def __init__(self) -> None:
@@ -33,8 +34,8 @@ class Handler(BaseHTTPRequestHandler):
         """Answers by the first part of the path."""
         manner, wanted = self.path.split("/")[1], self.headers["Range"]
         self.server.asked.append((self.path, wanted))
-        content = self.server.content
-        if manner not in ("range", "plain", "cut", "unsaid", "never"):
+        content = PAGE if manner == "page" else self.server.content
+        if manner not in ("range", "plain", "cut", "unsaid", "never", "page"):
             self.send_error(404)
             return
         first = 0

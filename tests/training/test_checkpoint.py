@@ -29,6 +29,19 @@ def test_a_checkpoint_survives(checkpoint: Checkpoint, tmp_path: Path) -> None:
             assert getattr(loaded, field.name) == getattr(checkpoint, field.name)
 
 
+def test_a_checkpoint_that_cannot_be_written_is_an_os_error(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """The command tells it in one sentence by the file's name and the system's words, and the old one stays."""
+    path = tmp_path / "some.safetensors"
+    save_checkpoint(checkpoint, path)
+    before = path.read_bytes()
+    partial = tmp_path / "some.safetensors.partial"
+    partial.mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        save_checkpoint(checkpoint, path)
+    assert (caught.value.filename, caught.value.strerror) == (str(partial), "Is a directory")
+    assert path.read_bytes() == before
+
+
 def test_a_file_that_is_damaged_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     """Missing, empty, cut at several places, or something else: one sentence names the file."""
     path = tmp_path / "some.safetensors"

@@ -138,10 +138,11 @@ def test_a_download_fills_the_cache_once(cached: Path, mirror: Mirror) -> None:
 @pytest.mark.parametrize(
     ("content", "manner", "message"),
     [
-        (gzip.compress(b"another file"), "range", f"^{IMAGES}.gz as downloaded is not the published file$"),
-        ((DATA / f"{IMAGES}.gz").read_bytes(), "unsaid", f"{IMAGES}.gz is truncated or damaged"),
+        (gzip.compress(b"another file"), "range", "what it sends is not the published file: its content has SHA-256 "),
+        (b"<!doctype html>", "plain", "what it sends is not the published file: its content has SHA-256 "),
+        ((DATA / f"{IMAGES}.gz").read_bytes(), "unsaid", "[^ ]* is truncated or damaged: its gzip stream "),
     ],
-    ids=["hash", "cut"],
+    ids=["hash", "page", "cut"],
 )
 def test_a_download_that_is_not_the_published_file_is_deleted(
     cached: Path,
@@ -152,11 +153,27 @@ def test_a_download_that_is_not_the_published_file_is_deleted(
 ) -> None:
     """With another hash, or cut where no length was told, nothing of it stays, and the next run gets it right."""
     mirror.content = content
-    with pytest.raises(DataError, match=message):
-        Mnist(mirrors=[mirror.url(manner)]).test_images()
+    mirrors = [mirror.url(manner), mirror.url(manner) + "/again"]
+    reasons = "; ".join(f"{mirror}: {message}[^;]*" for mirror in mirrors)
+    mnist = Mnist(mirrors=mirrors)
+    with pytest.raises(DataError, match=rf"^{IMAGES}.gz could not be downloaded \({reasons}\)$"):
+        mnist.test_images()
     assert list(cached.iterdir()) == []
+    assert mnist.hashes == {}
+    assert len(mirror.asked) == 2
     mirror.content = (DATA / f"{IMAGES}.gz").read_bytes()
     assert len(Mnist(mirrors=[mirror.url("range")]).test_images()) == 10_000
+
+
+@pytest.mark.parametrize("manner", ["page", "unsaid", "cut"])
+def test_a_good_second_mirror_wins(cached: Path, mirror: Mirror, digits: Digits, manner: str) -> None:
+    """The first sends a page, or an end too early, told or not; one call fills the cache with the published file."""
+    mirror.content = (DATA / f"{IMAGES}.gz").read_bytes()
+    mnist = Mnist(mirrors=[mirror.url(manner), mirror.url("range")])
+    np.testing.assert_array_equal(mnist.test_images(), digits.images, strict=True)
+    assert mnist.hashes == {IMAGES: SHA256[IMAGES]}
+    assert [path.name for path in cached.iterdir()] == [f"{IMAGES}.gz"]
+    assert [wanted for _, wanted in mirror.asked] == [None, None]
 
 
 @settings(deadline=None, max_examples=20)

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from training.augment import Distortion
 from training.configuration import Configuration
 from training.data import Digits
-from training.errors import CheckpointError
+from training.errors import CheckpointError, TrainingError
 from training.fit import JOURNAL_FILE, STATE_FILE, choose_device, evaluate, fit, learning_rate
 from training.journal import Journal, read_journal
 from training.model import DigitNet
@@ -63,7 +63,7 @@ def test_200_digits_can_be_learnt_by_heart(digits: Digits, tmp_path: Path) -> No
     assert losses[0] == pytest.approx(math.log(10), abs=0.8)  # an untrained network knows nothing
 
 
-def test_a_run_keeps_its_journal_and_no_state(whole: Outcome) -> None:
+def test_a_run_keeps_its_journal(whole: Outcome) -> None:
     """Each step has its rate and loss, each epoch its scores, and the network comes back in eval mode."""
     network, lines = whole
     assert [line["step"] for line in lines] == [1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9]
@@ -135,11 +135,11 @@ def test_normalisation_is_that_of_the_training_pixels(whole: Outcome, digits: Di
 
 
 def test_the_same_seed_ends_with_the_same_weights(whole: Outcome, digits: Digits, tmp_path: Path) -> None:
-    """Bit for bit, with the same journal and no state left over; another seed ends with others."""
+    """Bit for bit, with the same journal, and nothing beside it but the state; another seed ends with others."""
     torch.rand(7)  # the generator's state before a run is no part of it
     assert same(run(digits, tmp_path / "again"), whole[0])
     assert journal(tmp_path / "again") == whole[1]
-    assert [path.name for path in (tmp_path / "again").iterdir()] == [JOURNAL_FILE]
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {JOURNAL_FILE, STATE_FILE}
     other = run(digits, tmp_path / "other", dataclasses.replace(SHORT, seed=6))
     assert not same(other, whole[0])
 
@@ -175,7 +175,21 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     assert 0 < len(journal(tmp_path)) <= record + 1
     assert same(run(digits, tmp_path), whole[0])
     assert journal(tmp_path) == whole[1]
-    assert not (tmp_path / STATE_FILE).exists()
+
+
+def test_a_finished_run_ends_at_once_with_the_same_network(
+    whole: Outcome, digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is called again: bit for bit, without a step, with state and journal as they were."""
+    assert same(run(digits, tmp_path), whole[0])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before.keys() == {JOURNAL_FILE, STATE_FILE}
+    monkeypatch.setattr("training.fit._step", lambda *_: pytest.fail("a step was trained"))
+    for _ in range(2):
+        network = run(digits, tmp_path)
+        assert same(network, whole[0])
+        assert not network.training
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_run_interrupted_twice_goes_on_to_the_same_weights(whole: Outcome, digits: Digits, tmp_path: Path) -> None:
@@ -286,3 +300,28 @@ def test_a_device_can_be_named() -> None:
     """The CPU is taken where it is asked for, and `auto` names a device that computes."""
     assert choose_device("cpu") == CPU
     assert torch.ones(1, device=choose_device("auto")).item() == 1
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "best", "usable"),
+    [
+        (True, True, "cuda", "cuda and mps and cpu"),
+        (True, False, "cuda", "cuda and cpu"),
+        (False, True, "mps", "mps and cpu"),
+        (False, False, "cpu", "cpu"),
+    ],
+)
+def test_a_device_that_pytorch_cannot_use_is_refused(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, best: str, usable: str
+) -> None:
+    """`auto` takes the best of those that are there, each of them can be named, and another gives one sentence."""
+    there = {"cuda": cuda, "mps": mps, "cpu": True}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device("auto") == torch.device(best)
+    for name, is_there in there.items():
+        if is_there:
+            assert choose_device(name) == torch.device(name)
+        else:
+            with pytest.raises(TrainingError, match=rf"^PyTorch \S+ cannot use {name} here, only {usable}$"):
+                choose_device(name)

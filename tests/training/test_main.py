@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy import optimize, special
 
 import training.__main__ as command
@@ -21,7 +22,7 @@ from training.configuration import Configuration
 from training.data import Mnist, split
 from training.export import export
 from training.fit import STATE_FILE
-from training.journal import Journal
+from training.journal import Journal, read_journal
 from training.model import DigitNet
 
 Run = Callable[..., int]
@@ -50,7 +51,10 @@ TRIAL = (*QUICK, "--limit", "60", "--provider", "cpu")
 
 
 def test_the_whole_way_ends_with_a_version(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a command a run trains, exports, verifies and releases, and the same command again makes the next one."""
+    """Without a command a run trains, exports, verifies and releases; the same command again makes the next version.
+
+    It makes it of the same checkpoint, and says so; trained anew in another folder, the figures are the same.
+    """
     assert run(*TRIAL, "--out", "made", "--seed", "7") == 0
     folder = Path("made/digits/1")
     assert {path.name for path in folder.iterdir()} == {
@@ -74,6 +78,11 @@ def test_the_whole_way_ends_with_a_version(run: Run, capsys: pytest.CaptureFixtu
     said = capsys.readouterr()
     assert "verified and released" in said.out
     assert said.err == ""
+    assert f"this configuration is trained already; remove {kept} to train it anew" in " ".join(said.out.split())
+
+    assert run(*TRIAL, "--out", "made", "--seed", "7", "--runs", "anew") == 0
+    anew = load_manifest(Path("made/digits/3"))
+    assert (anew.metrics, anew.temperature) == (manifest.metrics, manifest.temperature)
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -155,6 +164,128 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(
     assert run(*TRIAL, "--out", "whole", "--runs", "other") == 0
     first, second = (load_manifest(Path(root, "digits", "1")) for root in ("made", "whole"))
     assert first.sha256 == second.sha256
+
+
+def interrupt(*_: object, **__: object) -> None:
+    """Stands for something during which Ctrl-C is pressed."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def no_step(*_: object) -> None:
+    """Stands for a step of training where there must be none."""
+    pytest.fail("a step was trained")
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize("where", ["release", "release.verify", "release.save_manifest"])
+def test_a_release_that_was_interrupted_trains_no_step_more(
+    run: Run, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Before, within or at the end of it: the same command releases the checkpoint that is there, left as it was."""
+    with monkeypatch.context() as patched:
+        patched.setattr(f"training.{'__main__.' if where == 'release' else ''}{where}", interrupt)
+        assert run(*TRIAL, "--out", "made") == 130
+    (kept,) = Path("runs").iterdir()
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    assert before.keys() == {"checkpoint.safetensors", "metrics.jsonl", "curves.png"}
+    assert not Path("made/digits/1").exists()
+
+    monkeypatch.setattr("training.fit._step", no_step)
+    assert run(*TRIAL, "--out", "made") == 0
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    trained, released = (load_file(folder / "checkpoint.safetensors") for folder in (kept, Path("made/digits/1")))
+    assert trained.keys() == released.keys()
+    assert all(torch.equal(value, released[name]) for name, value in trained.items())
+    assert [path.name for path in Path("made/digits").iterdir()] == ["1"]
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize("where", ["fit_temperature", "draw_curves", "save_checkpoint"])
+def test_nothing_is_lost_between_the_last_step_and_the_checkpoint(
+    run: Run, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Interrupted there, the state is kept; the same command trains no step more and ends as if it never was."""
+    with monkeypatch.context() as patched:
+        patched.setattr(command, where, interrupt)
+        assert run(*TRIAL, "--out", "made") == 130
+    (kept,) = Path("runs").iterdir()
+    assert (kept / STATE_FILE).exists()
+    assert not (kept / "checkpoint.safetensors").exists()
+    steps = read_journal(kept / "metrics.jsonl")
+    assert steps[-1]["step"] == 3
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.fit._step", no_step)
+        assert run(*TRIAL, "--out", "made") == 0
+    assert read_journal(kept / "metrics.jsonl") == steps
+    assert not (kept / STATE_FILE).exists()
+    assert run(*TRIAL, "--out", "whole", "--runs", "other") == 0
+    first, second = (load_manifest(Path(root, "digits", "1")) for root in ("made", "whole"))
+    assert first.sha256 == second.sha256
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_damaged_checkpoint_of_a_run_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not trained over in silence: exit status 1, and one sentence names the file."""
+    assert run("fit", *QUICK, "--limit", "20") == 0
+    (path,) = Path("runs").glob("*/checkpoint.safetensors")
+    path.write_bytes(b"")
+    assert run("fit", *QUICK, "--limit", "20") == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"training: {path} is no checkpoint of this network: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_file_that_cannot_be_written_is_one_sentence(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--out and --runs into a file's path, and an error that names no file: exit status 1 each."""
+    Path("file").touch()
+    assert run(*TRIAL, "--out", "file/models") == 1
+    assert capsys.readouterr().err == "training: file/models/digits/.1.partial: Not a directory\n"
+    assert run("fit", *QUICK, "--limit", "40", "--runs", "file") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("training: file")
+    assert said.endswith(": Not a directory\n")
+    assert said.count("\n") == 1
+
+    def crash(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(command, "fit", crash)
+    assert run("fit", *QUICK, "--limit", "40") == 1
+    assert capsys.readouterr().err == "training: a file: no space left\n"
+
+
+def test_a_state_that_cannot_be_written_is_one_sentence(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder lies in its place as the first epoch ends: exit status 1, and the sentence names it."""
+    original = Journal.flush
+
+    def flush(self: Journal) -> None:
+        original(self)
+        for folder in Path("runs").iterdir():
+            (folder / f"{STATE_FILE}.partial").mkdir()
+
+    monkeypatch.setattr(Journal, "flush", flush)
+    assert run("fit", *QUICK, "--limit", "20") == 1
+    (path,) = Path("runs").glob(f"*/{STATE_FILE}.partial")
+    assert capsys.readouterr().err == f"training: {path}: Is a directory\n"
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_one_sentence(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    """Exit status 1 before anything is read or written, on a machine that has only its CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert run(*TRIAL, "--out", "made", "--device", device) == 1
+    assert capsys.readouterr().err == f"training: PyTorch {torch.__version__} cannot use {device} here, only cpu\n"
+    assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -243,7 +374,9 @@ def test_a_version_that_was_changed_is_not_verified(
         (("--dropout", "1.5"), "--dropout: 1.5 is more than 1"),
         (("--averaging", "2"), "--averaging: 2 is more than 1"),
         (("--label-smoothing", "nan"), "--label-smoothing: nan is less than 0"),
-        (("fit", "--epochs", "few"), "--epochs: invalid"),
+        (("fit", "--epochs", "x"), "--epochs: 'x' is no whole number\n"),
+        (("--batch", "1.5"), "--batch: '1.5' is no whole number\n"),
+        (("--dropout", "half"), "--dropout: 'half' is no number\n"),
         (("export",), "--checkpoint"),
     ],
 )

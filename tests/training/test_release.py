@@ -101,7 +101,7 @@ def test_the_test_labels_stay_unread_unless_final(
     accuracy, misread = misread_by(checkpoint, digits.take(slice(300, 340)))
     assert manifest.metrics["seed 4"]["test_accuracy"] == accuracy
     assert LABELS in manifest.data
-    assert "The test set was evaluated once, after everything was chosen." in card
+    assert "The test labels were read once in this release, after training and verification." in card
     assert f"| test | 40 | {accuracy:.2%} | {misread} |" in card
 
 

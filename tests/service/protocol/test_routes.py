@@ -39,9 +39,11 @@ def test_inference_answers_logits_and_probabilities(client: httpx.Client, mnist:
         np.testing.assert_allclose(found[name], expected, atol=1e-4)
 
 
-def test_feature_maps_are_outputs_too(client: httpx.Client, mnist: Mnist, reference: Reference) -> None:
+@pytest.mark.parametrize("names", [["fc1_relu", "conv1", "probabilities", "pool2"], ["logits", "relu1"], ["conv2"]])
+def test_feature_maps_are_outputs_too(
+    client: httpx.Client, mnist: Mnist, reference: Reference, names: list[str]
+) -> None:
     """Asked for by name, they come in that order with the values of ONNX's reference evaluator."""
-    names = ["fc1_relu", "conv1", "probabilities", "pool2"]
     found = tensors(client.post(INFER, json=body(mnist.images[:3], *names)))
     assert list(found) == names
     expected = reference(mnist.images[:3, None])
