@@ -17,7 +17,7 @@ _GRACE = 8  # seconds for requests under way when the service is to end; Docker 
 def main() -> int:
     """Serves until it is told to end; returns the exit status.
 
-    0 ended in order, 1 the port cannot be had, 2 wrong settings, 3 the model cannot be opened.
+    0 ended in order, 2 wrong settings, 3 the model cannot be opened or the port cannot be had.
     """
     try:
         settings = CliApp.run(Settings)
