@@ -65,7 +65,7 @@ class Engine:
         """Opens the model; `threads` 0 follows the CPUs that the process may use.
 
         Raises:
-            ProviderError: `cuda` or `tensorrt` was asked for and cannot be used.
+            ProviderError: `cuda` or `tensorrt` was asked for and cannot be used, or cannot run the model.
             ModelError: the file is no such model, or its golden inputs get wrong answers.
         """
         self.manifest = manifest
@@ -89,13 +89,13 @@ class Engine:
                 raise
             self.provider, self.fallback = CPU, str(error)
             self._open(model)
-        self._check()
 
     def _open(self, model: bytes) -> None:
         self._predicting = self._session(model)
         # Fusing a convolution with its ReLU hides the value between them, so looking inside has a session of its own
         # and the one that predicts stays as fast as it can be.
         self._inspecting = self._session(with_outputs(model, [layer.name for layer in self.manifest.features]))
+        self._check()
 
     def _session(self, model: bytes) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -133,6 +133,8 @@ class Engine:
             logits, probabilities = self.predict(images)
             inspected = self.inspect(images, ["logits", *(layer.name for layer in self.manifest.features)])
         except EngineError as error:
+            if self.provider != CPU:  # a driver or GPU that is too old is found out by the first run alone
+                raise ProviderError(f"{self.provider} opens the model and cannot run it") from error
             raise ModelError("the model does not answer its golden inputs") from error
         for layer in self.manifest.features:
             if inspected[layer.name].shape[1:] != layer.shape:
@@ -173,7 +175,7 @@ class Engine:
         """Asks the golden inputs again after a failure; whether they are answered right decides if it is healthy."""
         try:
             self._check()
-        except ModelError:
+        except (ModelError, ProviderError):
             self.healthy = False
         else:
             self.healthy = True

@@ -5,11 +5,13 @@ environment of its own) with the GPU build on a machine without CUDA, which woul
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import httpx
 import onnxruntime as ort
 import pytest
+from onnxruntime.capi import _pybind_state as ort_errors
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.engine import Engine
@@ -112,3 +114,48 @@ def test_the_cpu_asked_for_is_no_fallback(server: Process) -> None:
 def test_auto_is_the_default() -> None:
     """A GPU is taken where one works, with nothing to set."""
     assert Settings().provider == "auto"
+
+
+class _Gpu:
+    """ONNX Runtime's session on a GPU that seems usable: `got` is the provider that it has, and no run succeeds."""
+
+    real = ort.InferenceSession
+    got = "CUDAExecutionProvider"
+
+    def __new__(cls, *arguments: Any, providers: Sequence[Any], **options: Any) -> Any:
+        """The real session where only the CPU is asked for."""
+        if list(providers) == ["CPUExecutionProvider"]:
+            return cls.real(*arguments, providers=providers, **options)
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def get_providers(self) -> list[str]:
+        return [self.got, "CPUExecutionProvider"]
+
+    def disable_fallback(self) -> None:
+        pass
+
+    def run(self, *_: object) -> None:
+        raise ort_errors.EPFail("no kernel image is available for execution on the device")
+
+
+@pytest.mark.parametrize(
+    ("got", "cause"),
+    [
+        ("CUDAExecutionProvider", "CUDAExecutionProvider opens the model and cannot run it"),
+        ("CPUExecutionProvider", "ONNX Runtime gave CPUExecutionProvider where CUDAExecutionProvider was asked for"),
+    ],
+)
+def test_a_gpu_that_only_seems_usable_is_found_out(
+    model_bytes: bytes, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, got: str, cause: str
+) -> None:
+    """Whether it fails at the first run or is silently no GPU: asked for by name it is refused, and auto says so."""
+    monkeypatch.setattr("service.engine._obstacle", lambda _: None)
+    monkeypatch.setattr(_Gpu, "got", got)
+    monkeypatch.setattr(ort, "InferenceSession", _Gpu)
+    with pytest.raises(ProviderError, match=f"^{cause}$"):
+        Engine(model_bytes, manifest, provider="cuda")
+    engine = Engine(model_bytes, manifest, provider="auto")
+    assert (engine.provider, engine.fallback, engine.healthy) == ("CPUExecutionProvider", cause, True)
