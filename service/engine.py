@@ -48,6 +48,11 @@ def _obstacle(provider: str) -> str | None:
     return None
 
 
+def usable_gpu(provider: Provider) -> bool:
+    """Whether an engine of this provider is likely to run on a GPU."""
+    return provider != "cpu" and _obstacle("cuda" if provider == "auto" else provider) is None
+
+
 class Engine:
     """One verified model, open in ONNX Runtime, warmed and asked its golden inputs.
 

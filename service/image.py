@@ -17,6 +17,8 @@ from service.errors import MalformedError, NotAPictureError, TooLargeError
 Preprocess = Literal["mnist", "none"]
 Grey = NDArray[np.float32]
 Digit = NDArray[np.uint8]
+Pixels = bytes
+"""Digits as the network takes them: 784 bytes each, row by row, bright ink on black."""
 
 # Pillow's own limit of pixels warns, and stops only at twice that; the one of `decode` is stricter. What else Pillow
 # warns of is a flaw of a stranger's file, and no concern of whoever reads the log.
@@ -34,27 +36,37 @@ _FAINTEST = 12  # grey levels: with less contrast than that, a picture is blank
 _NOISE = 0.1  # of the strongest ink: fainter ink does not widen the box; JPEG leaves such traces around strokes
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """The first frame of a picture, upright, in full; its format is recognised by content.
+def open_picture(data: bytes, max_pixels: int) -> Image.Image:
+    """A picture whose header alone has been read; its format is recognised by content.
 
     Raises:
         NotAPictureError: it is none of `FORMATS`, or damaged.
-        TooLargeError: it has more than `max_pixels` pixels, which is told from its header alone.
+        TooLargeError: it has more than `max_pixels` pixels.
         MalformedError: it is smaller than 8×8.
     """
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = picture.size
-        if width * height > max_pixels:
-            raise TooLargeError(f"the picture has {width}×{height} pixels, and at most {max_pixels:,} are read")
-        if width < _SMALLEST or height < _SMALLEST:
-            raise MalformedError(f"the picture has {width}×{height} pixels, and at least 8×8 are needed")
-        picture.load()
-        return ImageOps.exif_transpose(picture)
     except UnidentifiedImageError as error:
         raise NotAPictureError(f"this is no picture in a format that is read here ({', '.join(FORMATS)})") from error
-    except (TooLargeError, MalformedError):
-        raise
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
+        raise NotAPictureError("the picture is damaged and cannot be decoded") from error
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise TooLargeError(f"the picture has {width}×{height} pixels, and at most {max_pixels:,} are read")
+    if width < _SMALLEST or height < _SMALLEST:
+        raise MalformedError(f"the picture has {width}×{height} pixels, and at least 8×8 are needed")
+    return picture
+
+
+def decode(picture: Image.Image) -> Image.Image:
+    """The first frame of an open picture, upright, in full.
+
+    Raises:
+        NotAPictureError: it is damaged.
+    """
+    try:
+        picture.load()
+        return ImageOps.exif_transpose(picture)
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
         raise NotAPictureError("the picture is damaged and cannot be decoded") from error
 
@@ -164,18 +176,27 @@ def as_is(picture: Image.Image) -> Digit:
     return np.rint(grey_levels(picture)).astype(np.uint8)
 
 
-def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Digit:
-    """The bytes of a picture → what the network sees, uint8 (28, 28).
+def seen_by_network(picture: Image.Image, preprocess: Preprocess) -> Digit:
+    """What the network sees of an open picture, uint8 (28, 28).
 
     Raises:
         RequestError: what `decode` and `as_is` raise.
     """
-    picture = decode(data, max_pixels)
-    return canonical(grey_levels(picture)) if preprocess == "mnist" else as_is(picture)
+    whole = decode(picture)
+    return canonical(grey_levels(whole)) if preprocess == "mnist" else as_is(whole)
 
 
-def read_prepared(data: bytes, max_images: int) -> Digit:
-    """Prepared digits, 784 bytes each and row by row → uint8 (n, 28, 28).
+def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Digit:
+    """The bytes of a picture → what the network sees, uint8 (28, 28).
+
+    Raises:
+        RequestError: what `open_picture` and `seen_by_network` raise.
+    """
+    return seen_by_network(open_picture(data, max_pixels), preprocess)
+
+
+def read_prepared(data: bytes, max_images: int) -> Pixels:
+    """Prepared digits, which are taken as they are.
 
     Raises:
         MalformedError: the length is no multiple of 784, or 0.
@@ -189,11 +210,11 @@ def read_prepared(data: bytes, max_images: int) -> Digit:
         )
     if count > max_images:
         raise TooLargeError(f"the request has {count} digits, and at most {max_images} are taken at once")
-    return np.frombuffer(data, np.uint8).reshape(count, SIDE, SIDE)
+    return data
 
 
-def as_png(digit: Digit) -> bytes:
-    """What the network saw as a greyscale PNG."""
+def as_png(pixels: Pixels) -> bytes:
+    """What the network saw, one digit, as a greyscale PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(digit).save(buffer, "PNG")
+    Image.frombytes("L", (SIDE, SIDE), pixels).save(buffer, "PNG")
     return buffer.getvalue()

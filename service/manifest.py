@@ -78,6 +78,10 @@ class Manifest(_Frozen):
     metrics: dict[str, dict[str, float]] = Field(description="by 'seed N', each a figure by name")
     libraries: dict[str, str] = Field(description="versions that made the model")
 
+    def __hash__(self) -> int:
+        """By the ONNX file, which no two versions share."""
+        return hash(self.sha256)
+
     @property
     def features(self) -> tuple[Layer, ...]:
         """The layers that can be asked for by name beside the outputs, in order."""
