@@ -68,7 +68,7 @@ def decode(picture: Image.Image) -> Image.Image:
     """
     try:
         picture.load()
-        # Looking for an orientation takes longer than decoding a digit, and these formats tell beforehand if they have one.
+        # Looking for an orientation takes as long as decoding a digit; these formats tell beforehand if there is one.
         if picture.format in _TELLING and _METADATA.isdisjoint(picture.info):
             return picture
         return ImageOps.exif_transpose(picture)
@@ -157,7 +157,7 @@ def _boxed(ink: Grey) -> Grey:
     the ink is so small that a pixel of it becomes two or more.
     """
     strong = ink > _NOISE * 255
-    rows, columns = strong.any(axis=1).nonzero()[0], strong.any(axis=0).nonzero()[0]
+    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     scale = _BOX / max(bottom - top, right - left)
     fringe = round(1 / scale)

@@ -13,13 +13,13 @@ class Run:
 
     Attributes:
         logits, probabilities: float32 (n, 10) each.
-        digits: int64 (n,), the digit of the largest probability: always the best guess.
+        digits: of each image the one with the largest probability: always the best guess.
     """
 
     def __init__(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
         self.logits = logits
         self.probabilities = probabilities
-        self.digits: NDArray[np.int64] = probabilities.argmax(axis=1)
+        self.digits: list[int] = probabilities.argmax(axis=1).tolist()
 
     @cached_property
     def json(self) -> list[bytes]:
@@ -28,7 +28,7 @@ class Run:
         rows = to_json(self.probabilities)[2:-2].split(b"],[")
         return [
             b'{"digit":%d,"confidence":%b,"probabilities":[%b]}' % (digit, row.split(b",", 9)[digit], row)
-            for digit, row in zip(self.digits.tolist(), rows, strict=True)
+            for digit, row in zip(self.digits, rows, strict=True)
         ]
 
 

@@ -134,8 +134,7 @@ class Predictor:
             predictions.append(Prediction(run, start, stop))
             start = stop
         ended = time.perf_counter()
-        seconds = (ready - started, answered - ready, ended - answered)
-        self._metrics.ran(len(parts), len(images), np.bincount(run.digits, minlength=10), seconds)
+        self._metrics.ran(len(parts), run.digits, (ready - started, answered - ready, ended - answered))
         return predictions
 
 

@@ -7,7 +7,7 @@ classification and for the scheduling policy
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
@@ -44,14 +44,16 @@ class Selection:
 
     Attributes:
         layers: the names of those that are feature maps.
-        predicted: whether there are others.
+        predicted: the names of the others.
         numbers: whether all are to come as bytes, and none as classes.
+        headers: of answers in numbers alone, by the number of images; for the codec, which writes each only once.
     """
 
     outputs: tuple[Output, ...]
     layers: tuple[str, ...]
-    predicted: bool
+    predicted: tuple[str, ...]
     numbers: bool
+    headers: dict[int, bytes] = field(default_factory=dict, compare=False)
 
 
 class Inference(NamedTuple):
@@ -142,7 +144,7 @@ def select(asked: Sequence[Output], manifest: Manifest, *, binary: bool = False)
     return Selection(
         outputs,
         layers,
-        predicted=len(layers) < len(outputs),
+        predicted=tuple(output.name for output in outputs if output.name in own),
         numbers=all(output.binary and not output.classes for output in outputs),
     )
 
@@ -166,7 +168,7 @@ async def execute(
     values: dict[str, Activations] = {}
     if selection.predicted:
         prediction = await predictor.predict(inference.pixels, deadline=deadline, gone=gone)
-        values = {"logits": prediction.logits, "probabilities": prediction.probabilities}
+        values = {name: getattr(prediction, name) for name in selection.predicted}
     if selection.layers:
         values |= await predictor.inspect(inference.pixels, selection.layers)
     return values
