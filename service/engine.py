@@ -29,8 +29,8 @@ _GPU_PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutio
 _GPU_LIBRARIES = {"cuda": "libonnxruntime_providers_cuda.so", "tensorrt": "libonnxruntime_providers_tensorrt.so"}
 _GOLDEN_TOLERANCE = 1e-3  # |Δlogit|; verification holds 1e-4 on the machine that trained
 # A variant's integer sums are the same everywhere, since they cannot saturate. But a float on the edge between two
-# steps may be rounded to the other one by another machine's kernels. That moved a logit by 0.013 at most, over thousands
-# of digits, between ONNX Runtime with and without optimisations and ONNX's reference; a wrong kernel errs by far more.
+# steps may be rounded to the other one by another machine's kernels. Between ONNX Runtime with optimisations, without,
+# and ONNX's reference that moved no logit of thousands of digits by more than 0.013; a wrong kernel errs by far more.
 _VARIANT_TOLERANCE = 0.05
 _FATAL = 4
 
