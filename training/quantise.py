@@ -1,8 +1,8 @@
 """The int8 variant of a float32 file: fc1's weights in 8 bits, every other node as it was.
 
 fc1 holds 99 % of the weights, so one digit alone mostly waits for their 3.8 MB. The convolutions stay in float32, which
-ONNX Runtime computes in blocked layouts near the peak of a core: in 8 bits, without VNNI, conv1 is much slower, conv2 is
-faster on an undisturbed core alone, and digits are lost (the card of version 1 has the figures).
+ONNX Runtime computes in blocked layouts near the peak of a core: without VNNI, in 8 bits conv1 is slower and conv2
+faster on an undisturbed core alone, and a few digits change (the card of version 1 has the figures).
 
 The graph is in the form of QuantizeLinear and DequantizeLinear pairs, which are ONNX's own operators and mean the same
 in every runtime; ONNX Runtime fuses them with fc1 into one integer product. B. Jacob et al., "Quantization and training
