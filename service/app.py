@@ -17,9 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 import service
 from service.answer import json_answer
-from service.engine import Engine
+from service.engine import Engine, usable_gpu
 from service.errors import DigitscopeError, ModelError
-from service.manifest import Manifest, load_manifest, load_model, versions
+from service.manifest import Manifest, Precision, load_manifest, load_model, versions
 from service.metrics import Metrics
 from service.observe import BodyLimit, Observe
 from service.predictor import Predictor
@@ -104,7 +104,16 @@ def open_engine(settings: Settings) -> Engine:
     manifest = load_manifest(directory)
     if (manifest.name, manifest.version) != (settings.model_name, directory.name):
         raise ModelError(f"{directory} holds another model: {manifest.name}, version {manifest.version}")
-    return Engine(load_model(directory, manifest), manifest, provider=settings.provider, threads=settings.threads)
+    precision = _precision(settings, manifest)
+    variant = None if precision == "fp32" else (precision, load_model(directory, manifest, precision))
+    model = load_model(directory, manifest)
+    return Engine(model, manifest, provider=settings.provider, threads=settings.threads, variant=variant)
+
+
+def _precision(settings: Settings, manifest: Manifest) -> Precision:
+    if settings.precision != "auto":
+        return settings.precision
+    return "int8" if "int8" in manifest.variants and not usable_gpu(settings.provider) else "fp32"
 
 
 def _directory(settings: Settings) -> Path:
@@ -132,6 +141,7 @@ async def _lifespan(app: _Application) -> AsyncIterator[None]:
         sha256=engine.manifest.sha256,
         provider=engine.provider,
         asked=state.settings.provider,
+        precision=engine.precision,
         fallback=engine.fallback,
         threads=engine.threads,
     )

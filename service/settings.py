@@ -34,6 +34,10 @@ class Settings(BaseSettings):
         default="auto",
         description="of ONNX Runtime: auto (a GPU where one works, else the CPU, and says so), cuda, tensorrt or cpu",
     )
+    precision: Literal["fp32", "int8", "auto"] = Field(
+        default="fp32",
+        description="of the file that predicts; auto takes int8 on a CPU, where that is faster and the model has it",
+    )
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
         default="auto", description="processes that serve; auto is one for each CPU that may be used, and one on a GPU"
     )
