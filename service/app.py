@@ -19,6 +19,7 @@ import service
 from service.answer import json_answer
 from service.engine import Engine, usable_gpu
 from service.errors import DigitscopeError, ModelError
+from service.lanes import SIZES
 from service.manifest import Manifest, Precision, load_manifest, load_model, versions
 from service.metrics import Metrics
 from service.observe import BodyLimit, Observe
@@ -81,7 +82,7 @@ def create_app(settings: Settings, tally: Path | None = None) -> FastAPI:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB))
     paths = (getattr(route, "path", "") for router in routers for route in router.routes)
-    metrics = Metrics(Tally(tally), (*paths, "/openapi.json"), settings.max_batch)
+    metrics = Metrics(Tally(tally), (*paths, "/openapi.json"), settings.max_batch or SIZES[-1])
     state = app.state.digitscope = State(settings, metrics)
     app.add_exception_handler(DigitscopeError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
@@ -143,6 +144,7 @@ async def _lifespan(app: _Application) -> AsyncIterator[None]:
         asked=state.settings.provider,
         precision=engine.precision,
         fallback=engine.fallback,
+        graphs=engine.graphs,
         threads=engine.threads,
     )
     yield

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from service.cpus import available_cpus
 from service.errors import EngineError, ModelError, ProviderError
 from service.graph import with_outputs
+from service.lanes import Lanes
 from service.manifest import Faster, Manifest, Precision
 
 Provider = Literal["auto", "cuda", "tensorrt", "cpu"]
@@ -113,13 +114,27 @@ class Engine:
             self._open(model, predicting)
 
     def _open(self, model: bytes, predicting: bytes) -> None:
-        self._predicting = self._session(predicting)
+        self._lanes = None if self.provider == CPU else self._open_lanes(predicting)
+        self._predicting = self._session(predicting) if self._lanes is None else self._lanes.session
         # Fusing a convolution with its ReLU hides the value between them, so looking inside has a session of its own
         # and the one that predicts stays as fast as it can be.
         self._inspecting = self._session(with_outputs(model, [layer.name for layer in self.manifest.features]))
         self._check()
 
-    def _session(self, model: bytes) -> ort.InferenceSession:
+    def _open_lanes(self, model: bytes) -> Lanes:
+        """What predicts on a GPU, by CUDA graphs where the provider can capture the model."""
+        outputs = {output.name: output.shape[1:] for output in self.manifest.outputs}
+        source = self.manifest.input.name
+        if self.provider == _GPU_PROVIDERS["cuda"]:
+            # Where it cannot, that shows when the session is opened or when the first graph is captured.
+            with contextlib.suppress(Exception):
+                return Lanes(self._session(model, graphs=True), source, outputs, device="cuda", graphs=True)
+        try:
+            return Lanes(self._session(model), source, outputs, device="cuda", graphs=False)
+        except Exception as error:  # onnxruntime raises classes of its own that share only this root
+            raise ProviderError(f"{self.provider} opens the model and cannot run it") from error
+
+    def _session(self, model: bytes, *, graphs: bool = False) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -130,7 +145,8 @@ class Engine:
         providers: list[Any] = [CPU]
         if self.provider != CPU:
             ort.set_default_logger_severity(_FATAL)
-            cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})  # the contract's float32, not 10 bits of it
+            # TF32 would be 10 bits of the contract's float32.
+            cuda = ("CUDAExecutionProvider", {"use_tf32": "0", "enable_cuda_graph": str(int(graphs))})
             providers = [cuda, CPU]
             if self.provider == _GPU_PROVIDERS["tensorrt"]:
                 providers.insert(0, self.provider)
@@ -176,7 +192,10 @@ class Engine:
         Raises:
             EngineError: the run failed.
         """
-        logits, probabilities = self._run(self._predicting, ["logits", "probabilities"], images)
+        if self._lanes is None:
+            logits, probabilities = self._run(self._predicting, ["logits", "probabilities"], images)
+        else:
+            logits, probabilities = self._guard(self._lanes.run, images)
         return logits, probabilities
 
     def inspect(self, images: Images, names: Sequence[str]) -> dict[str, Activations]:
@@ -188,13 +207,21 @@ class Engine:
         return dict(zip(names, self._run(self._inspecting, names, images), strict=True))
 
     def _run(self, session: ort.InferenceSession, names: Sequence[str], images: Images) -> list[Activations]:
+        return self._guard(lambda images: session.run(list(names), {self.manifest.input.name: images}), images)
+
+    def _guard(self, run: Callable[[Images], list[Activations]], images: Images) -> list[Activations]:
         try:
-            outputs: list[Activations] = session.run(list(names), {self.manifest.input.name: images})
+            outputs = run(images)
         except Exception as error:  # onnxruntime raises classes of its own that share only this root
             self.healthy = False
             raise EngineError(f"the engine failed on a batch of {len(images)}") from error
         self.healthy = True
         return outputs
+
+    @property
+    def graphs(self) -> bool:
+        """Whether batches run as CUDA graphs."""
+        return self._lanes is not None and self._lanes.graphs
 
     def recover(self) -> bool:
         """Asks the golden inputs again after a failure; whether they are answered right decides if it is healthy."""

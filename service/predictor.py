@@ -14,10 +14,12 @@ from service.cpus import available_cpus
 from service.engine import CPU, Activations, Engine, Images
 from service.errors import OverloadedError
 from service.image import PIXELS, SIDE, Pixels, Preprocess, open_picture, read_picture, seen_by_network
+from service.lanes import SIZES
 from service.metrics import Metrics
 from service.prediction import Prediction, Run, joined
 from service.settings import Settings
 
+_CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
 _INSPECTIONS = 1  # at a time: looking inside is to leave the CPUs to predictions
 _WAITING_INSPECTIONS = 16
 # A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
@@ -37,11 +39,11 @@ class Predictor:
         self.model_name = {"name": engine.manifest.name, "version": engine.manifest.version}
         self.model_json = to_json(self.model_name)
         self._max_pixels = settings.max_pixels
-        self._max_batch = settings.max_batch
+        self._max_batch = settings.max_batch or (_CPU_BATCH if engine.provider == CPU else SIZES[-1])
         self._metrics = metrics
         self._batcher: Batcher[Pixels, Prediction] = Batcher(
             self._run,
-            max_batch=settings.max_batch,
+            max_batch=self._max_batch,
             max_waiting=settings.max_waiting,
             max_wait=settings.max_wait / 1e3,
             max_delay=settings.max_queue_delay / 1e6,

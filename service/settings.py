@@ -48,7 +48,12 @@ class Settings(BaseSettings):
     max_pixels: int = Field(default=4096 * 4096, ge=64, description="pixels of a picture")
     max_files: int = Field(default=64, ge=1, description="pictures in a multipart request")
     max_images: int = Field(default=256, ge=1, description="prepared digits in a request")
-    max_batch: int = Field(default=32, ge=1, le=4096, description="images that the engine is given at once")
+    max_batch: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        description="images that the engine is given at once; 0 for 32 on a CPU, 2048 on a GPU",
+    )
     max_queue_delay: int = Field(
         default=0, ge=0, description="microseconds that a batch which is not full waits for more; of use on GPUs"
     )
