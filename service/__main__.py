@@ -1,5 +1,6 @@
 """`python -m service`: serves the model."""
 
+import os
 import signal
 import socket
 import sys
@@ -44,6 +45,8 @@ def main() -> int:
 
 
 def _workers(settings: Settings) -> int:
+    if not hasattr(os, "fork"):  # on Windows
+        return 1
     if settings.workers != "auto":
         return settings.workers
     # A GPU is shared best by batches that are as large as they can be, and so by one process that gathers them.

@@ -57,10 +57,23 @@ class _Application(FastAPI):
         await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
-        document = super().openapi()
-        document["components"]["schemas"].update(REQUEST_SCHEMAS)
-        return document
+        """The OpenAPI document, with what FastAPI would find in signatures alone."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"].update(REQUEST_SCHEMAS)
+            for path, operations in document["paths"].items():
+                for operation in operations.values():
+                    operation["parameters"] = [*_path_parameters(path), *operation.get("parameters", [])]
+        return super().openapi()
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    examples = {"model": "digits", "version": "1"}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": example}
+        for name, example in examples.items()
+        if f"{{{name}}}" in path
+    ]
 
 
 def create_app(settings: Settings, tally: Path | None = None) -> FastAPI:

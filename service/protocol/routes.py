@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answer import JSON, Answer, Header, json_answer
@@ -26,19 +27,25 @@ thin = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERROR
 _HEADER_LENGTH = b"inference-header-content-length"
 
 
-def _named(
-    predictor: SharedPredictor, model: Annotated[str, Path(examples=["digits"])], version: str | None = None
-) -> Predictor:
-    """The predictor, if it serves the model and version of the path."""
+def named(predictor: Predictor, model: str, version: str = "") -> Predictor:
+    """The predictor, if it serves that model and version, or any version where none is named.
+
+    Raises:
+        UnknownError: it serves another.
+    """
     manifest = predictor.engine.manifest
     if model != manifest.name:
         raise UnknownError(f"there is no model '{model[:40]}' here")
-    if version not in (None, manifest.version):
-        raise UnknownError(f"the model '{model}' has no version '{version[:40] if version else ''}' here")
+    if version not in ("", manifest.version):
+        raise UnknownError(f"the model '{model}' has no version '{version[:40]}' here")
     return predictor
 
 
-NamedPredictor = Annotated[Predictor, Depends(_named)]
+def _of_path(request: Request, predictor: SharedPredictor) -> Predictor:
+    return named(predictor, **request.path_params)
+
+
+NamedPredictor = Annotated[Predictor, Depends(_of_path)]
 
 
 @router.get("")
@@ -144,7 +151,7 @@ _INFER: dict[str, Any] = {
 async def infer(call: Call) -> Response:
     """Runs the model on prepared digits, (n, 1, 28, 28), bright ink on black."""
     shared = call.shared
-    predictor = _named(shared.predictor, **call.path_params)
+    predictor = named(shared.predictor, **call.path_params)
     manifest = predictor.engine.manifest
     fields = call.fields
     body = await call.body()
