@@ -101,9 +101,9 @@ def create_app(settings: Settings, tally: Path | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_middleware(BodyLimit, max_body=settings.max_body)
-    app.shortcut = Shortcut(app.beneath, state)
+    app.shortcut = Shortcut()
     failure = json_answer({"error": "the service failed on this request; its log has the cause"}, 500)
-    app.front = Observe(app.shortcut, metrics, access_log=settings.access_log, failure=failure)
+    app.front = Observe(app.beneath, app.shortcut, state, failure)
     return app
 
 

@@ -66,6 +66,7 @@ class Batcher(Generic[Item, Answer]):
         self._size = 0  # of all in the queue
         self._turn: asyncio.Handle | None = None  # while one is scheduled
         self._running = False  # in the executor
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def submit(
         self,
@@ -83,7 +84,7 @@ class Batcher(Generic[Item, Answer]):
         Raises:
             OverloadedError: too much waits already, or what waits has waited too long.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system in older Pythons
         now = time.monotonic()
         if self._queue:
             if self._size + size > self._max_waiting:
@@ -105,11 +106,13 @@ class Batcher(Generic[Item, Answer]):
         if self._turn is None:
             at_once = full or not self._max_delay
             self._turn = (
-                loop.call_soon(self._take_turn) if at_once else loop.call_later(self._max_delay, self._take_turn)
+                loop.call_soon(self._take_turn, loop)
+                if at_once
+                else loop.call_later(self._max_delay, self._take_turn, loop)
             )
         elif full and isinstance(self._turn, asyncio.TimerHandle):
             self._turn.cancel()
-            self._turn = loop.call_soon(self._take_turn)
+            self._turn = loop.call_soon(self._take_turn, loop)
 
     def _take(self, now: float) -> list[_Waiting[Item, Answer]]:
         """The next items that fit into one batch, without those that it is too late for."""
@@ -139,19 +142,18 @@ class Batcher(Generic[Item, Answer]):
             self._waited(len(batch), waited)
         return batch
 
-    def _take_turn(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turn = None
         batch = self._take(time.monotonic())
         if not batch:
             return
         items = [waiting.item for waiting in batch]
         if self._executor is None:
-            self._finish(batch, self._answers(items))
+            self._finish(batch, self._answers(items), loop)
         else:
             self._running = True
             running = loop.run_in_executor(self._executor, self._answers, items)
-            running.add_done_callback(lambda done: self._finish(batch, done.result()))
+            running.add_done_callback(lambda done: self._finish(batch, done.result(), loop))
 
     def _answers(self, items: list[Item]) -> list[Answer | Exception]:
         """One answer an item, or what went wrong with it: an item that fails takes none of its neighbours with it."""
@@ -165,10 +167,12 @@ class Batcher(Generic[Item, Answer]):
             return [self._answers([item])[0] for item in items]
         return list(answers)
 
-    def _finish(self, batch: list[_Waiting[Item, Answer]], answers: list[Answer | Exception]) -> None:
+    def _finish(
+        self, batch: list[_Waiting[Item, Answer]], answers: list[Answer | Exception], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._running = False
         if self._queue:
-            self._schedule(asyncio.get_running_loop())
+            self._schedule(loop)
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.future.done():  # cancelled while the batch ran
                 continue
