@@ -1,0 +1,108 @@
+"""What is measured: the servers, and the points of each."""
+
+import sys
+from dataclasses import dataclass
+
+from benchmarks.cpus import Cpus
+from benchmarks.digits import model_folder
+from benchmarks.peer import PEERS, Peer
+from benchmarks.server import Server
+from service.settings import Settings
+
+CONNECTIONS = (1, 16, 64)
+MANY = 256
+"""Images of a large request, the most that the service takes by default."""
+
+RATES = (0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5)
+"""Of open-loop load, in parts of the saturation that was measured just before."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One load: a form, images a request, connections; a claim's point gets the full time, others a third of it."""
+
+    form: str
+    images: int
+    connections: int
+    claim: bool = False
+
+    def key(self, server: str) -> str:
+        """The name of its figure."""
+        return f"{server}/{self.form}/{self.images}/{self.connections}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A server with all that is measured on it: its points, and the open-loop rates relative to saturation."""
+
+    server: Server
+    points: tuple[Point, ...]
+    rates: tuple[float, ...] = ()
+    peer: Peer | None = None
+
+
+_CLAIMS = {
+    ("floor", 1, 1), ("floor", 1, 64),
+    ("raw", 1, 1), ("raw", 1, 64), ("oip-binary", 1, 64), ("raw", MANY, 16), ("oip-binary", MANY, 16), ("png", 1, 64),
+    ("plain-upload", 1, 64),
+}  # fmt: skip
+
+
+def _points(form: str, images: int = 1, connections: tuple[int, ...] = CONNECTIONS) -> tuple[Point, ...]:
+    return tuple(Point(form, images, number, (form, images, number) in _CLAIMS) for number in connections)
+
+
+def plan(cpus: Cpus, answer_size: int = 0) -> list[Measured]:
+    """Every server there is to measure; `answer_size` is that of the service's answer to one raw digit, in bytes."""
+    one, many = cpus.server, cpus.both
+    service = [
+        # So many may wait that 64 connections with 256 images each are not refused: that is measured apart.
+        Measured(
+            service_server("digitscope", "digitscope", one, "--max-waiting", str(64 * MANY)),
+            (
+                *_points("raw"), *_points("oip-binary"), *_points("oip-json"), *_points("png"),
+                *_points("png-multipart", connections=(64,)), *_points("raw", MANY), *_points("oip-binary", MANY),
+            ),
+            RATES,
+        ),
+        Measured(
+            service_server("digitscope-refusing", "digitscope, at most 256 waiting", one, "--max-waiting", "256"),
+            _points("raw", connections=(64,)),
+            RATES[-1:],
+        ),
+        Measured(
+            service_server("digitscope-int8", "digitscope, int8", one, "--precision", "int8"),
+            (*_points("raw", connections=(64,)), *_points("raw", MANY, (16,))),
+        ),
+        Measured(
+            service_server("digitscope-2", "digitscope, 2 workers on both CPUs", many, workers=2),
+            (
+                *_points("raw", connections=(16, 64)), *_points("oip-binary", connections=(64,)),
+                *_points("png", connections=(64,)), *_points("raw", MANY, (16,)),
+            ),
+        ),
+    ]  # fmt: skip
+    floor_command = (sys.executable, "-m", "benchmarks.asgi_floor", "--port", "{port}", "--size", str(answer_size))
+    floor = Measured(Server("floor", "bare ASGI application", floor_command, one), _points("floor"))
+    return [floor, *service, *(_measured_peer(peer, one) for peer in PEERS)]
+
+
+def service_server(name: str, title: str, cpus: int | str, *flags: str, workers: int = 1) -> Server:
+    """This service on the CPU, one thread a worker."""
+    command = [sys.executable, "-m", "service", "--port", "{port}", "--provider", "cpu", "--threads", "1"]
+    if workers != 1 or "workers" in Settings.model_fields:  # so that an older checkout can be measured with one
+        command += ["--workers", str(workers)]
+    return Server(name, title, (*command, *flags), cpus)
+
+
+def _measured_peer(peer: Peer, cpu: int) -> Measured:
+    command = (str(peer.environment / "bin" / peer.command[0]), *peer.command[1:])
+    environment = {
+        "BENCH_MODEL": str(model_folder() / "model.onnx"),
+        "BENCH_PORT": "{port}",
+        "MLSERVER_HTTP_PORT": "{port}",
+        "MLSERVER_GRPC_PORT": "0",
+        "BENTOML_DO_NOT_TRACK": "true",
+    }
+    points = tuple(point for form in peer.forms for point in _points(form))
+    return Measured(Server(peer.name, peer.title, command, cpu, environment), points, peer=peer)
