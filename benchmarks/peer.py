@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.digits import ROOT
 from benchmarks.errors import BenchmarkError
+from benchmarks.places import without_places
 
 _ENVIRONMENTS = ROOT / ".bench"
 _DEBIAN_PYTHON = Path("/usr/bin/python3.11")
@@ -66,7 +67,7 @@ def _run(command: list[str]) -> None:
         raise BenchmarkError(f"{error.filename} is missing") from error
     if told.returncode:
         lines = [line for line in (told.stderr or told.stdout).splitlines() if "error" in line.lower()]
-        raise BenchmarkError(f"it does not install: {' | '.join(lines[-2:])[:300]}")
+        raise BenchmarkError(f"it does not install: {without_places(' | '.join(lines[-2:]))[:300]}")
 
 
 PEERS = (

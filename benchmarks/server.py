@@ -17,6 +17,7 @@ from benchmarks.cpus import pinned
 from benchmarks.digits import KNOWN, ROOT
 from benchmarks.errors import BenchmarkError
 from benchmarks.form import Form
+from benchmarks.places import without_places
 
 HOST = "127.0.0.1"
 _START = 60.0  # seconds
@@ -130,7 +131,8 @@ def _is_dead(process: int) -> bool:
 
 
 def _last_lines(log: Path) -> str:
-    return " | ".join(log.read_text(errors="replace").strip().splitlines()[-3:]) or "it said nothing"
+    lines = [line.strip() for line in log.read_text(errors="replace").strip().splitlines()[-2:]]
+    return without_places(" | ".join(lines)) or "it said nothing"
 
 
 def _free_port() -> int:
