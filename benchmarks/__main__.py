@@ -37,14 +37,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     verdicts = judge(results)
-    options.out.mkdir(parents=True, exist_ok=True)
+    # What a trial finds takes the place of no results that are committed.
+    trial = options.quick or options.only or options.skip_peers
+    out = options.out or (ROOT / ".bench" / "trial" if trial else ROOT / "benchmarks")
+    out.mkdir(parents=True, exist_ok=True)
     written = results.as_json() | {"must_show": [asdict(verdict) for verdict in verdicts]}
-    (options.out / "results.json").write_text(json.dumps(written, indent=1) + "\n")
-    (options.out / "results.md").write_text(write_tables(results, verdicts))
-    draw_chart(results, options.out / "chart.svg")
+    (out / "results.json").write_text(json.dumps(written, indent=1) + "\n")
+    (out / "results.md").write_text(write_tables(results, verdicts))
+    draw_chart(results, out / "chart.svg")
     for verdict in verdicts:
         held = {True: "held", False: "NOT HELD", None: "not measured"}[verdict.held]
         print(f"{verdict.line}  {verdict.text}: {verdict.found or '–'}, {verdict.bound}: {held}")
+    print(f"written: {out / 'results.md'}, with results.json and chart.svg beside it")
     return int(any(name.startswith("digitscope") for name in results.failures()))
 
 
@@ -117,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one round of one second: whether it runs, not how fast")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="measure these servers alone")
     parser.add_argument("--skip-peers", action="store_true", help="measure no other model servers")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder for the results")
+    parser.add_argument("--out", type=Path, help="folder (default: benchmarks/, for trials .bench/trial/)")
     return parser
 
 

@@ -16,15 +16,17 @@ MANY = 256
 RATES = (0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5)
 """Of open-loop load, in parts of the saturation that was measured just before."""
 
+CLAIMED_RATES = frozenset({0.7, 1.5})
+"""The rates that a claim rests on."""
+
 
 @dataclass(frozen=True)
 class Point:
-    """One load: a form, images a request, connections; a claim's point gets the full time, others a third of it."""
+    """One load: a form, images a request, connections."""
 
     form: str
     images: int
     connections: int
-    claim: bool = False
 
     def key(self, server: str) -> str:
         """The name of its figure."""
@@ -41,15 +43,20 @@ class Measured:
     peer: Peer | None = None
 
 
-_CLAIMS = {
-    ("floor", 1, 1), ("floor", 1, 64),
-    ("raw", 1, 1), ("raw", 1, 64), ("oip-binary", 1, 64), ("raw", MANY, 16), ("oip-binary", MANY, 16), ("png", 1, 64),
-    ("plain-upload", 1, 64),
-}  # fmt: skip
+CLAIMED = frozenset(
+    {
+        "floor/floor/1/1", "floor/floor/1/64",
+        "digitscope/raw/1/1", "digitscope/raw/1/64", "digitscope/oip-binary/1/64", "digitscope/png/1/64",
+        "digitscope/raw/256/16", "digitscope/oip-binary/256/16",
+        "digitscope-refusing/raw/1/64", "digitscope-int8/raw/1/64", "digitscope-2/raw/1/64",
+        "fastapi_plain/plain-upload/1/64", "pytriton/oip-binary/1/64",
+    }
+)  # fmt: skip
+"""The points that a claim rests on: they have the full time, others a third of it."""
 
 
 def _points(form: str, images: int = 1, connections: tuple[int, ...] = CONNECTIONS) -> tuple[Point, ...]:
-    return tuple(Point(form, images, number, (form, images, number) in _CLAIMS) for number in connections)
+    return tuple(Point(form, images, number) for number in connections)
 
 
 def plan(cpus: Cpus, answer_size: int = 0) -> list[Measured]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.form import form
 from benchmarks.memory import Memory, worker_memory
 from benchmarks.overload import OpenLoop
-from benchmarks.plan import Measured, Point
+from benchmarks.plan import CLAIMED, CLAIMED_RATES, Measured, Point
 from benchmarks.server import Running, ask, check_answer, run_server, wait_for_answer
 from benchmarks.wrk import Load, run_wrk
 
@@ -49,12 +50,13 @@ def run_round(plan: list[Measured], cpus: Cpus, seconds: float, say: Callable[[s
             say(f"ONNX Runtime, {variant}")
             found.engines[variant] = _engine(path, cpus, seconds)
     for measured in plan:
-        say(measured.server.title)
+        start = time.monotonic()
         try:
             _measure(measured, cpus, seconds, found)
+            say(f"{measured.server.title}: {time.monotonic() - start:.0f} s")
         except BenchmarkError as error:
             found.failures[measured.server.name] = str(error)
-            say(f"  not measured: {error}")
+            say(f"{measured.server.title}: not measured: {error}")
     return found
 
 
@@ -66,13 +68,17 @@ def _measure(measured: Measured, cpus: Cpus, seconds: float, found: Round) -> No
         run_wrk(running.port, form(measured.points[0].form), connections=64, seconds=1, cpu=asks_from)  # warms
         for point in measured.points:
             try:
-                found.loads[point.key(name)] = _load(running, point, seconds, asks_from)
+                full = seconds if point.key(name) in CLAIMED else seconds / 3
+                found.loads[point.key(name)] = _load(running, point, full, asks_from)
             except BenchmarkError as error:
                 found.failures[point.key(name)] = str(error)
         saturation = found.loads.get(SATURATION.key(name))
         if measured.rates and saturation:
             found.open_loops[name] = {
-                part: _open_loop(running, part * saturation.rate, seconds, cpus) for part in measured.rates
+                part: _open_loop(
+                    running, part * saturation.rate, seconds if part in CLAIMED_RATES else seconds / 3, cpus
+                )
+                for part in measured.rates
             }
         found.memory[name] = worker_memory(running.session)
 
@@ -83,8 +89,7 @@ def _load(running: Running, point: Point, seconds: float, cpu: int | str) -> Loa
     if status != 200:
         raise BenchmarkError(f"a known digit is answered by status {status}: {body[:200].decode(errors='replace')}")
     check_answer(asked, headers, body)
-    time = seconds if point.claim else seconds / 3
-    return run_wrk(running.port, asked, connections=point.connections, seconds=time, cpu=cpu)
+    return run_wrk(running.port, asked, connections=point.connections, seconds=seconds, cpu=cpu)
 
 
 def _engine(path: Path, cpus: Cpus, seconds: float) -> Engine:

@@ -85,12 +85,14 @@ def _open_loops(results: Results) -> str:
                 str(spread(known)) if (known := [run.served_ms[name] for run in runs if run.served_ms]) else "–"
                 for name in ("p50", "p90", "p99", "p99.9", "max")
             ]
+            refused = [run.refused_ms["p99"] for run in runs if run.refused_ms]
             rows.append(
                 (
                     title, f"{part:.0%}", str(spread(run.rate for run in runs)),
                     str(spread(run.served / run.seconds for run in runs)),
                     str(spread(run.refused / run.seconds for run in runs)),
-                    short(sum(run.errors for run in runs)), *latencies, str(spread(run.cpu for run in runs)),
+                    short(sum(run.errors for run in runs)), *latencies,
+                    str(spread(refused)) if refused else "–", str(spread(run.cpu for run in runs)),
                 )
             )  # fmt: skip
     head = (
@@ -105,6 +107,7 @@ def _open_loops(results: Results) -> str:
         "p99",
         "p99.9",
         "max",
+        "refused p99",
         "generator's CPU",
     )
     return _table(head, rows)

@@ -10,7 +10,9 @@ from benchmarks.digits import ROOT
 from benchmarks.errors import BenchmarkError
 from benchmarks.form import FORMS
 from benchmarks.peer import PEERS
-from benchmarks.plan import RATES, Measured, plan
+from benchmarks.plan import CLAIMED, CLAIMED_RATES, RATES, Measured, plan
+from benchmarks.verdict import judge
+from tests.benchmarks.test_verdict import results
 
 PLAN = {measured.server.name: measured for measured in plan(Cpus(0, 1), 250)}
 
@@ -47,6 +49,19 @@ def test_servers_keep_off_the_generators_cpu(measured: Measured) -> None:
     assert measured.server.cpus == ("0,1" if measured.server.name == "digitscope-2" else 0)
     assert {point.form for point in measured.points} <= set(FORMS)
     assert any("{port}" in text for text in (*measured.server.command, *measured.server.environment.values()))
+
+
+def test_claims_rest_on_what_is_planned() -> None:
+    """What has the full time is planned, and it is all that the claims take: without it none of theirs is measured."""
+    assert {point.key(name) for name, measured in PLAN.items() for point in measured.points} >= CLAIMED
+    assert set(RATES) >= CLAIMED_RATES
+    full = results()
+    others = dict.fromkeys(point.key(name) for name, measured in PLAN.items() for point in measured.points)
+    full.rounds[0].loads |= {key: full.rounds[0].loads["floor/floor/1/1"] for key in others if key not in CLAIMED}
+    for key in CLAIMED:
+        del full.rounds[0].loads[key]
+    full.rounds[0].open_loops.clear()
+    assert {verdict.line for verdict in judge(full) if verdict.held is not None} == {6}
 
 
 def test_no_point_is_planned_twice() -> None:
