@@ -1,9 +1,13 @@
-"""Answers as JSON, arrays included."""
+"""Answers of the service: their JSON, and how they are sent."""
 
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+Header = tuple[bytes, bytes]
+JSON: Header = (b"content-type", b"application/json")
 
 
 def to_json(content: Any) -> bytes:
@@ -14,3 +18,18 @@ def to_json(content: Any) -> bytes:
 def json_answer(content: Any, status: int = 200) -> Response:
     """An answer of JSON."""
     return Response(to_json(content), status, media_type="application/json")
+
+
+class Answer(Response):
+    """A whole answer in bytes, headers included: what Starlette's makes of a content is left out, and its cost."""
+
+    def __init__(self, body: bytes, headers: tuple[Header, ...] = (JSON,), status: int = 200) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        self.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Sends it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})

@@ -13,17 +13,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 import service
-from service import errors
 from service.answer import json_answer
-from service.engine import Engine
+from service.engine import Engine, usable_gpu
 from service.errors import DigitscopeError, ModelError
-from service.manifest import load_manifest, load_model, versions
+from service.manifest import Manifest, Precision, load_manifest, load_model, versions
+from service.metrics import Metrics
 from service.observe import BodyLimit, Observe
 from service.predictor import Predictor
 from service.protocol.routes import REQUEST_SCHEMAS
 from service.protocol.routes import router as protocol_router
+from service.protocol.routes import thin as thin_protocol_router
+from service.refusal import refusal
 from service.routes.features import router as features_router
 from service.routes.model import router as model_router
 from service.routes.page import WEB
@@ -31,35 +34,39 @@ from service.routes.page import router as page_router
 from service.routes.predict import router as predict_router
 from service.settings import Settings
 from service.state import State
+from service.tally import Tally
+from service.thin import Destination, Shortcut, ThinRoute
 
-STATUSES: dict[type[DigitscopeError], int] = {
-    errors.MalformedError: 400,
-    errors.UnknownError: 404,
-    errors.TooLargeError: 413,
-    errors.NotAPictureError: 415,
-    errors.EngineError: 500,
-    errors.OverloadedError: 503,
-    errors.NotReadyError: 503,
-    errors.ModelError: 503,
-    errors.ProviderError: 503,
-}
-"""The status of each error, for those that a request can meet and those that keep the service from starting."""
-
-_RETRY_AFTER = "1"  # seconds
 _log = structlog.get_logger("digitscope")
 
 
 class _Application(FastAPI):
-    """FastAPI with the schemas of the bodies that the routes read themselves."""
+    """FastAPI beneath what every request passes, with the schemas of the bodies that the routes read themselves."""
+
+    front: Observe
+    shortcut: Shortcut
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request. `front` is none of FastAPI's middleware: what comes before that costs as much again."""
+        scope["app"] = self
+        await self.front(scope, receive, send)
+
+    async def beneath(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI itself."""
+        await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
         document = super().openapi()
         document["components"]["schemas"].update(REQUEST_SCHEMAS)
         return document
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application. The model is opened when it starts, and let go when it ends."""
+def create_app(settings: Settings, tally: Path | None = None) -> FastAPI:
+    """The ASGI application. The model is opened when it starts, and let go when it ends.
+
+    `tally` is the file that the workers of one service count in.
+    """
     app = _Application(
         title="digitscope",
         version=service.__version__,
@@ -69,16 +76,20 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    state = app.state.digitscope = State(settings)
-    for router in (predict_router, features_router, model_router, protocol_router, page_router):
+    routers = (predict_router, features_router, model_router, protocol_router, thin_protocol_router, page_router)
+    for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB))
+    paths = (getattr(route, "path", "") for router in routers for route in router.routes)
+    metrics = Metrics(Tally(tally), (*paths, "/openapi.json"), settings.max_batch)
+    state = app.state.digitscope = State(settings, metrics)
     app.add_exception_handler(DigitscopeError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_middleware(BodyLimit, max_body=settings.max_body)
+    app.shortcut = Shortcut(app.beneath, state)
     failure = json_answer({"error": "the service failed on this request; its log has the cause"}, 500)
-    app.add_middleware(Observe, metrics=state.metrics, access_log=settings.access_log, failure=failure)
+    app.front = Observe(app.shortcut, metrics, access_log=settings.access_log, failure=failure)
     return app
 
 
@@ -93,7 +104,16 @@ def open_engine(settings: Settings) -> Engine:
     manifest = load_manifest(directory)
     if (manifest.name, manifest.version) != (settings.model_name, directory.name):
         raise ModelError(f"{directory} holds another model: {manifest.name}, version {manifest.version}")
-    return Engine(load_model(directory, manifest), manifest, provider=settings.provider, threads=settings.threads)
+    precision = _precision(settings, manifest)
+    variant = None if precision == "fp32" else (precision, load_model(directory, manifest, precision))
+    model = load_model(directory, manifest)
+    return Engine(model, manifest, provider=settings.provider, threads=settings.threads, variant=variant)
+
+
+def _precision(settings: Settings, manifest: Manifest) -> Precision:
+    if settings.precision != "auto":
+        return settings.precision
+    return "int8" if "int8" in manifest.variants and not usable_gpu(settings.provider) else "fp32"
 
 
 def _directory(settings: Settings) -> Path:
@@ -107,11 +127,12 @@ def _directory(settings: Settings) -> Path:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: _Application) -> AsyncIterator[None]:
     state: State = app.state.digitscope
     engine = await run_in_threadpool(open_engine, state.settings)
-    state.metrics.describe(engine)
+    state.metrics.engine = engine
     state.loaded = Predictor(engine, state.settings, state.metrics)
+    app.shortcut.destinations.update(_shortcuts(engine.manifest))
     report = _log.warning if engine.fallback else _log.info
     report(
         "model open",
@@ -120,6 +141,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         sha256=engine.manifest.sha256,
         provider=engine.provider,
         asked=state.settings.provider,
+        precision=engine.precision,
         fallback=engine.fallback,
         threads=engine.threads,
     )
@@ -127,21 +149,30 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.loaded = None
 
 
-def _refuse(request: Request, error: Exception) -> Response:
-    status = STATUSES[type(error)]  # type: ignore[index]  # registered for DigitscopeError alone
-    _count_refusal(request, type(error).__name__.removesuffix("Error"))
-    sentence = str(error).encode(errors="replace").decode()  # it may quote a name that is no text
-    answer = json_answer({"error": sentence}, status)
-    if status == 503:
-        answer.headers["Retry-After"] = _RETRY_AFTER
-    if isinstance(error, errors.EngineError):
-        _log.error("engine failed", exc_info=error.__cause__)
-    return answer
+def _shortcuts(manifest: Manifest) -> dict[str, Destination]:
+    """The paths that are asked most, each with its thin route."""
+    found = (route for router in (predict_router, thin_protocol_router) for route in router.routes)
+    routes = {route.path: route for route in found if isinstance(route, ThinRoute)}
+    model = {"model": manifest.name}
+    version = model | {"version": manifest.version}
+    return {
+        template.format(**version): Destination(routes[template], parameters)
+        for template, parameters in (
+            ("/v1/predict", {}),
+            ("/v2/models/{model}/infer", model),
+            ("/v2/models/{model}/versions/{version}/infer", version),
+        )
+    }
 
 
-def _count_refusal(request: Request, reason: str) -> None:
+def _metrics(request: Request) -> Metrics:
     state: State = request.app.state.digitscope
-    state.metrics.refusals.labels(reason).inc()
+    return state.metrics
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DigitscopeError)  # noqa: S101 — registered for nothing else
+    return refusal(error, _metrics(request))
 
 
 def _refuse_route(request: Request, error: Exception) -> Response:
@@ -150,7 +181,7 @@ def _refuse_route(request: Request, error: Exception) -> Response:
         404: f"there is nothing at {request.url.path[:80]}",
         405: f"{request.method[:10]} is not answered at {request.url.path[:80]}",
     }
-    _count_refusal(request, {404: "Unknown", 405: "Method"}.get(error.status_code, "Malformed"))
+    _metrics(request).refused({404: "Unknown", 405: "Method"}.get(error.status_code, "Malformed"))
     answer = json_answer({"error": sentences.get(error.status_code, str(error.detail))}, error.status_code)
     answer.headers.update(error.headers or {})
     return answer
@@ -160,5 +191,5 @@ def _refuse_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 — registered for nothing else
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    _count_refusal(request, "Malformed")
+    _metrics(request).refused("Malformed")
     return json_answer({"error": f"{where}: {first['msg']}"}, 400)

@@ -1,82 +1,178 @@
-"""Requests that wait together run together: a queue whose batch is whatever has come in when its turn is due.
+"""Requests that wait together run together: a queue whose batch is whatever waits when the engine is free.
 
 Nothing polls and nothing sleeps. The first request to wait schedules a turn of the event loop; whoever else has come by
 then shares the batch. A request alone is answered at once, and under load batches grow by themselves.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from service.errors import OverloadedError
+from service.errors import DeadlineError, GoneError, OverloadedError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+_SHORT = 4  # batches
+_PATIENCE = 0.01  # seconds in the queue after which it is worth asking whether the caller is still there
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Item, Answer]):
+    item: Item
+    size: int
+    arrived: float  # on the monotonic clock, as is the deadline
+    deadline: float | None
+    gone: Callable[[], bool] | None
+    future: "asyncio.Future[Answer]"
+
 
 class Batcher(Generic[Item, Answer]):
-    """Runs a function on the items of all requests that wait, in batches of at most `max_batch` items.
+    """Runs a function on what waits, in batches of items that have at most `max_batch` in size together.
 
-    A request's items stay together, so a request larger than `max_batch` is a batch by itself. The function runs on the
-    event loop: it is to take milliseconds, and then handing it to a thread would cost more than it frees.
+    Without an executor the function runs on the event loop: it is to take milliseconds, and then handing it to a thread
+    costs more than it frees. With one, the next batch gathers while the function runs.
     """
 
-    def __init__(self, run: Callable[[list[Item]], Sequence[Answer]], *, max_batch: int, max_waiting: int) -> None:
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Sequence[Answer]],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        max_wait: float,
+        max_delay: float = 0.0,
+        waited: Callable[[int, float], None] = lambda *_: None,
+        executor: Executor | None = None,
+    ) -> None:
+        """`run` gives one answer an item, in order.
+
+        `max_waiting` bounds the sizes of all that wait, `max_wait` their time: in seconds, how long the longest may
+        have waited when another comes. `max_delay`, in seconds, is how long a batch that is not full waits for more.
+        `waited` is told of each batch how many requests it has and how long they waited together.
+        """
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._queue: deque[tuple[Sequence[Item], asyncio.Future[list[Answer]]]] = deque()
-        self._waiting = 0  # items in the queue
+        self._max_wait = max_wait
+        self._max_delay = max_delay
+        self._waited = waited
+        self._executor = executor
+        self._queue: deque[_Waiting[Item, Answer]] = deque()
+        self._size = 0  # of all in the queue
+        self._turn: asyncio.Handle | None = None  # while one is scheduled
+        self._running = False  # in the executor
 
-    async def submit(self, items: Sequence[Item]) -> list[Answer]:
-        """The answers to the items, in their order.
+    def submit(
+        self,
+        item: Item,
+        size: int = 1,
+        *,
+        deadline: float | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> "asyncio.Future[Answer]":
+        """The answer to an item, to be awaited.
+
+        It raises what the function raised on the item; DeadlineError when the monotonic clock passed `deadline` before
+        its turn; GoneError when `gone` said then that nobody waits for it.
 
         Raises:
-            OverloadedError: with these, more than `max_waiting` items would wait.
-            Exception: what the function raised on the batch; each request of the batch gets it.
+            OverloadedError: too much waits already, or what waits has waited too long.
         """
-        if self._waiting + len(items) > self._max_waiting:
-            raise OverloadedError(f"{self._waiting} images wait already, and at most {self._max_waiting} may")
         loop = asyncio.get_running_loop()
-        if not self._queue:
-            loop.call_soon(self._turn)
-        future: asyncio.Future[list[Answer]] = loop.create_future()
-        self._queue.append((items, future))
-        self._waiting += len(items)
-        return await future
+        now = time.monotonic()
+        if self._queue:
+            if self._size + size > self._max_waiting:
+                raise OverloadedError(f"{self._size:,} images wait already, and at most {self._max_waiting:,} may")
+            # The age of the oldest is the time in the queue, measured and not estimated, whatever the load is made of.
+            # But a short queue is soon done with: it is old when the machine stood still, and not for too much work.
+            if self._size > _SHORT * self._max_batch and now - self._queue[0].arrived > self._max_wait:
+                raise OverloadedError(f"more waits than is answered within {self._max_wait * 1000:g} ms")
+        waiting: _Waiting[Item, Answer] = _Waiting(item, size, now, deadline, gone, loop.create_future())
+        self._queue.append(waiting)
+        self._size += size
+        if not self._running:
+            self._schedule(loop)
+        return waiting.future
 
-    def _take(self) -> list[tuple[Sequence[Item], "asyncio.Future[list[Answer]]"]]:
-        """The next requests that fit into one batch; those that nobody waits for any more are dropped."""
-        batch: list[tuple[Sequence[Item], asyncio.Future[list[Answer]]]] = []
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Sees to it that a turn comes: at once, or when a batch that is not full has waited for more."""
+        full = self._size >= self._max_batch
+        if self._turn is None:
+            at_once = full or not self._max_delay
+            self._turn = (
+                loop.call_soon(self._take_turn) if at_once else loop.call_later(self._max_delay, self._take_turn)
+            )
+        elif full and isinstance(self._turn, asyncio.TimerHandle):
+            self._turn.cancel()
+            self._turn = loop.call_soon(self._take_turn)
+
+    def _take(self, now: float) -> list[_Waiting[Item, Answer]]:
+        """The next items that fit into one batch, without those that it is too late for."""
+        batch: list[_Waiting[Item, Answer]] = []
         size = 0
+        waited = 0.0
         while self._queue:
-            items, future = self._queue[0]
-            if batch and size + len(items) > self._max_batch:
+            waiting = self._queue[0]
+            if batch and size + waiting.size > self._max_batch:
                 break
             self._queue.popleft()
-            self._waiting -= len(items)
-            if not future.cancelled():
-                batch.append((items, future))
-                size += len(items)
+            self._size -= waiting.size
+            if waiting.future.done():
+                continue
+            time_in_queue = now - waiting.arrived
+            if waiting.deadline is not None and now >= waiting.deadline:
+                waiting.future.set_exception(
+                    DeadlineError("the time given for the request passed before its turn came")
+                )
+            elif waiting.gone is not None and time_in_queue > _PATIENCE and waiting.gone():
+                waiting.future.set_exception(GoneError("the caller has gone"))
+            else:
+                batch.append(waiting)
+                size += waiting.size
+                waited += time_in_queue
+        if batch:
+            self._waited(len(batch), waited)
         return batch
 
-    def _turn(self) -> None:
-        batch = self._take()
-        if self._queue:
-            asyncio.get_running_loop().call_soon(self._turn)
+    def _take_turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._turn = None
+        batch = self._take(time.monotonic())
         if not batch:
             return
-        together = [item for items, _ in batch for item in items]
+        items = [waiting.item for waiting in batch]
+        if self._executor is None:
+            self._finish(batch, self._answers(items))
+        else:
+            self._running = True
+            running = loop.run_in_executor(self._executor, self._answers, items)
+            running.add_done_callback(lambda done: self._finish(batch, done.result()))
+
+    def _answers(self, items: list[Item]) -> list[Answer | Exception]:
+        """One answer an item, or what went wrong with it: an item that fails takes none of its neighbours with it."""
         try:
-            answers = list(self._run(together))
-            if len(answers) != len(together):
-                raise RuntimeError(f"{len(together)} items got {len(answers)} answers")
+            answers = list(self._run(items))
+            if len(answers) != len(items):
+                raise RuntimeError(f"{len(items)} items got {len(answers)} answers")
         except Exception as error:  # whatever it is, somebody waits for it
-            for _, future in batch:
-                future.set_exception(error)
-            return
-        start = 0
-        for items, future in batch:
-            future.set_result(answers[start : start + len(items)])
-            start += len(items)
+            if len(items) == 1:
+                return [error]
+            return [self._answers([item])[0] for item in items]
+        return list(answers)
+
+    def _finish(self, batch: list[_Waiting[Item, Answer]], answers: list[Answer | Exception]) -> None:
+        self._running = False
+        if self._queue:
+            self._schedule(asyncio.get_running_loop())
+        for waiting, answer in zip(batch, answers, strict=True):
+            if waiting.future.done():  # cancelled while the batch ran
+                continue
+            if isinstance(answer, Exception):
+                waiting.future.set_exception(answer)
+            else:
+                waiting.future.set_result(answer)

@@ -7,6 +7,8 @@
     │   ├── TooLargeError       beyond a limit, which the message names
     │   └── NotAPictureError    the bytes are no picture that is read here
     ├── OverloadedError         more is waiting than can be answered in time
+    ├── DeadlineError           the time that the caller gave has passed
+    ├── GoneError               the caller has gone before the answer
     ├── NotReadyError           the model is not loaded, or no longer
     ├── EngineError             the engine failed while it ran
     ├── ModelError              a model or its manifest is not what it must be; it is not served
@@ -42,6 +44,14 @@ class NotAPictureError(RequestError):
 
 class OverloadedError(DigitscopeError):
     """More is waiting than can be answered in time."""
+
+
+class DeadlineError(DigitscopeError):
+    """The time that the caller gave has passed."""
+
+
+class GoneError(DigitscopeError):
+    """The caller has gone before the answer."""
 
 
 class NotReadyError(DigitscopeError):

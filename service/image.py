@@ -17,6 +17,8 @@ from service.errors import MalformedError, NotAPictureError, TooLargeError
 Preprocess = Literal["mnist", "none"]
 Grey = NDArray[np.float32]
 Digit = NDArray[np.uint8]
+Pixels = bytes
+"""Digits as the network takes them: 784 bytes each, row by row, bright ink on black."""
 
 # Pillow's own limit of pixels warns, and stops only at twice that; the one of `decode` is stricter. What else Pillow
 # warns of is a flaw of a stranger's file, and no concern of whoever reads the log.
@@ -27,6 +29,8 @@ SIDE = 28  # pixels along each side of what the network sees
 PIXELS = SIDE * SIDE
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _DEEP = ("I", "F")  # Pillow's modes of more than 8 bits: I;16 and its kin, I of 32 bits, F of real numbers
+_TELLING = ("PNG", "BMP", "GIF")
+_METADATA = frozenset(("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"))
 _BOX = 20  # pixels, the longest side of the ink
 _SMALLEST = 8  # pixels along each side of a picture
 _DETAIL = 1024  # pixels along the longest side: still 20 along a digit of a fiftieth of that
@@ -34,27 +38,40 @@ _FAINTEST = 12  # grey levels: with less contrast than that, a picture is blank
 _NOISE = 0.1  # of the strongest ink: fainter ink does not widen the box; JPEG leaves such traces around strokes
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """The first frame of a picture, upright, in full; its format is recognised by content.
+def open_picture(data: bytes, max_pixels: int) -> Image.Image:
+    """A picture whose header alone has been read; its format is recognised by content.
 
     Raises:
         NotAPictureError: it is none of `FORMATS`, or damaged.
-        TooLargeError: it has more than `max_pixels` pixels, which is told from its header alone.
+        TooLargeError: it has more than `max_pixels` pixels.
         MalformedError: it is smaller than 8×8.
     """
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = picture.size
-        if width * height > max_pixels:
-            raise TooLargeError(f"the picture has {width}×{height} pixels, and at most {max_pixels:,} are read")
-        if width < _SMALLEST or height < _SMALLEST:
-            raise MalformedError(f"the picture has {width}×{height} pixels, and at least 8×8 are needed")
-        picture.load()
-        return ImageOps.exif_transpose(picture)
     except UnidentifiedImageError as error:
         raise NotAPictureError(f"this is no picture in a format that is read here ({', '.join(FORMATS)})") from error
-    except (TooLargeError, MalformedError):
-        raise
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
+        raise NotAPictureError("the picture is damaged and cannot be decoded") from error
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise TooLargeError(f"the picture has {width}×{height} pixels, and at most {max_pixels:,} are read")
+    if width < _SMALLEST or height < _SMALLEST:
+        raise MalformedError(f"the picture has {width}×{height} pixels, and at least 8×8 are needed")
+    return picture
+
+
+def decode(picture: Image.Image) -> Image.Image:
+    """The first frame of an open picture, upright, in full.
+
+    Raises:
+        NotAPictureError: it is damaged.
+    """
+    try:
+        picture.load()
+        # Looking for an orientation takes as long as decoding a digit; these formats tell beforehand if there is one.
+        if picture.format in _TELLING and _METADATA.isdisjoint(picture.info):
+            return picture
+        return ImageOps.exif_transpose(picture)
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
         raise NotAPictureError("the picture is damaged and cannot be decoded") from error
 
@@ -78,7 +95,9 @@ def grey_levels(picture: Image.Image) -> Grey:
         ink = (luminance * opacity).sum() / covered if covered else 0.0
         ground = 0.0 if ink > 127.5 else 255.0
         return (luminance * opacity + ground * (1 - opacity)).astype(np.float32)
-    return np.asarray(_reduced(picture.convert("L")), np.float32)
+    if picture.mode != "L":
+        picture = picture.convert("L")
+    return np.asarray(_reduced(picture), np.float32)
 
 
 def _reduced(picture: Image.Image) -> Image.Image:
@@ -104,18 +123,23 @@ def canonical(grey: Grey) -> Digit:
     The border tells the ground; what differs from it is ink. A picture without contrast gives a black image.
     """
     border = np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))
-    ground = float(np.median(border))
+    border.sort()
+    ground = (float(border[(len(border) - 1) // 2]) + float(border[len(border) // 2])) / 2  # the median
     darker, brighter = ground - float(grey.min()), float(grey.max()) - ground
     contrast = max(darker, brighter)
     if contrast < _FAINTEST:
         return np.zeros((SIDE, SIDE), np.uint8)
-    ink = np.maximum(ground - grey if darker > brighter else grey - ground, 0) * np.float32(255 / contrast)
+    ink = grey - np.float32(ground)
+    if darker > brighter:
+        np.negative(ink, ink)
+    np.maximum(ink, 0, out=ink)
+    ink *= np.float32(255 / contrast)
 
     boxed = _boxed(ink)
     height, width = boxed.shape
-    mass = boxed.sum()
-    centre_y = float((boxed.sum(axis=1) * np.arange(height)).sum() / mass)
-    centre_x = float((boxed.sum(axis=0) * np.arange(width)).sum() / mass)
+    rows, columns = boxed.sum(axis=1, dtype=np.float64), boxed.sum(axis=0, dtype=np.float64)
+    mass = rows.sum()
+    centre_y, centre_x = float(rows @ np.arange(height) / mass), float(columns @ np.arange(width) / mass)
     # The faint fringe may fall outside, strong ink never does: the canvas is as much larger as the fringe is wide.
     fringe = (max(height, width) - _BOX) // 2
     size = SIDE + 2 * fringe
@@ -134,9 +158,10 @@ def _boxed(ink: Grey) -> Grey:
     """
     strong = ink > _NOISE * 255
     rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
-    scale = _BOX / (1 + max(rows[-1] - rows[0], columns[-1] - columns[0]))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    scale = _BOX / max(bottom - top, right - left)
     fringe = round(1 / scale)
-    ink = np.pad(ink, fringe)[rows[0] : rows[-1] + 2 * fringe + 1, columns[0] : columns[-1] + 2 * fringe + 1]
+    ink = _cut(ink, top - fringe, bottom + fringe, left - fringe, right + fringe)
     height, width = ink.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if size == (width, height):
@@ -146,6 +171,18 @@ def _boxed(ink: Grey) -> Grey:
     resized = np.asarray(Image.fromarray(ink).resize(size, filtering), np.float32)
     full: Grey = np.clip(resized * np.float32(255 / resized.max()), 0, 255)
     return full
+
+
+def _cut(ink: Grey, top: int, bottom: int, left: int, right: int) -> Grey:
+    """The part of the ink between bounds; what of it lies outside the picture has none."""
+    height, width = ink.shape
+    if top >= 0 and left >= 0 and bottom <= height and right <= width:
+        return ink[top:bottom, left:right]
+    part = np.zeros((bottom - top, right - left), np.float32)
+    inside = ink[max(top, 0) : bottom, max(left, 0) : right]
+    y, x = max(-top, 0), max(-left, 0)
+    part[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+    return part
 
 
 def as_is(picture: Image.Image) -> Digit:
@@ -164,18 +201,27 @@ def as_is(picture: Image.Image) -> Digit:
     return np.rint(grey_levels(picture)).astype(np.uint8)
 
 
-def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Digit:
-    """The bytes of a picture → what the network sees, uint8 (28, 28).
+def seen_by_network(picture: Image.Image, preprocess: Preprocess) -> Digit:
+    """What the network sees of an open picture, uint8 (28, 28).
 
     Raises:
         RequestError: what `decode` and `as_is` raise.
     """
-    picture = decode(data, max_pixels)
-    return canonical(grey_levels(picture)) if preprocess == "mnist" else as_is(picture)
+    whole = decode(picture)
+    return canonical(grey_levels(whole)) if preprocess == "mnist" else as_is(whole)
 
 
-def read_prepared(data: bytes, max_images: int) -> Digit:
-    """Prepared digits, 784 bytes each and row by row → uint8 (n, 28, 28).
+def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Digit:
+    """The bytes of a picture → what the network sees, uint8 (28, 28).
+
+    Raises:
+        RequestError: what `open_picture` and `seen_by_network` raise.
+    """
+    return seen_by_network(open_picture(data, max_pixels), preprocess)
+
+
+def read_prepared(data: bytes, max_images: int) -> Pixels:
+    """Prepared digits, which are taken as they are.
 
     Raises:
         MalformedError: the length is no multiple of 784, or 0.
@@ -189,11 +235,11 @@ def read_prepared(data: bytes, max_images: int) -> Digit:
         )
     if count > max_images:
         raise TooLargeError(f"the request has {count} digits, and at most {max_images} are taken at once")
-    return np.frombuffer(data, np.uint8).reshape(count, SIDE, SIDE)
+    return data
 
 
-def as_png(digit: Digit) -> bytes:
-    """What the network saw as a greyscale PNG."""
+def as_png(pixels: Pixels) -> bytes:
+    """What the network saw, one digit, as a greyscale PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(digit).save(buffer, "PNG")
+    Image.frombytes("L", (SIDE, SIDE), pixels).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,20 +1,19 @@
 """The body of a request → digits: a raw picture, pictures as multipart parts, or prepared digits."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, cast
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 
+from service.call import Call
 from service.errors import MalformedError, RequestError, TooLargeError
-from service.image import FORMATS, Digit, Preprocess, read_prepared
+from service.image import FORMATS, Pixels, Preprocess, read_prepared
 from service.predictor import Predictor
 from service.settings import Settings
 
-PREPARED = "application/octet-stream"
-MULTIPART = "multipart/form-data"
+PREPARED = b"application/octet-stream"
+MULTIPART = b"multipart/form-data"
 _PART = "files"
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -24,7 +23,7 @@ REQUEST_BODY: dict[str, Any] = {
     f"on black), or several as multipart parts named `{_PART}`, or prepared digits of 784 bytes each, bright ink on "
     "black.",
     "content": {
-        MULTIPART: {
+        MULTIPART.decode(): {
             "schema": {
                 "type": "object",
                 "required": [_PART],
@@ -37,35 +36,31 @@ REQUEST_BODY: dict[str, Any] = {
         "image/bmp": _BINARY,
         "image/gif": _BINARY,
         "image/tiff": _BINARY,
-        PREPARED: _BINARY,
+        PREPARED.decode(): _BINARY,
     },
 }
 
 
-async def read_digits(
-    request: Request, preprocess: Preprocess, predictor: Predictor, settings: Settings
-) -> Sequence[Digit]:
-    """The digits of a request, each uint8 (28, 28) as the network sees it.
+async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, settings: Settings) -> Pixels:
+    """The digits of a request as the network sees them, 784 bytes each.
 
     Raises:
         RequestError: the body is none of the three, or beyond a limit; for one part of several the message says which.
     """
-    content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if content_type == MULTIPART:
-        return await _read_parts(request, preprocess, predictor, settings.max_files)
-    body = await request.body()
+    media_type = call.media_type
+    if media_type == MULTIPART:
+        return await _read_parts(call, preprocess, predictor, settings.max_files)
+    body = await call.body()
+    if media_type == PREPARED and body:
+        return read_prepared(body, settings.max_images)
     if not body:
         raise MalformedError("the request has no body; it is to be a picture")
-    if content_type == PREPARED:
-        return list(read_prepared(body, settings.max_images))
-    return [await predictor.read(body, preprocess)]
+    return await predictor.read(body, preprocess)
 
 
-async def _read_parts(
-    request: Request, preprocess: Preprocess, predictor: Predictor, max_files: int
-) -> Sequence[Digit]:
+async def _read_parts(call: Call, preprocess: Preprocess, predictor: Predictor, max_files: int) -> Pixels:
     try:
-        form = await request.form(max_files=max_files, max_fields=max_files)
+        form = await call.whole().form(max_files=max_files, max_fields=max_files)
     except HTTPException as error:  # of Starlette's parser, which tells its reasons apart by their text alone
         if error.detail.startswith("Too many files"):
             raise TooLargeError(f"the request has more than {max_files} pictures") from error
@@ -86,10 +81,10 @@ async def _read_parts(
     for digit in digits:
         if isinstance(digit, BaseException):
             raise digit  # the first one that is bad, whichever was found first
-    return cast("list[Digit]", digits)
+    return b"".join(cast("list[Pixels]", digits))
 
 
-async def _read_part(number: int, part: UploadFile | str, preprocess: Preprocess, predictor: Predictor) -> Digit:
+async def _read_part(number: int, part: UploadFile | str, preprocess: Preprocess, predictor: Predictor) -> Pixels:
     if isinstance(part, str):
         raise MalformedError(f"part {number} is text; a part that is a picture needs a filename")
     try:

@@ -7,6 +7,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from service import errors
+from service.observe import REQUEST_ID
 from service.settings import Settings
 
 
@@ -20,10 +21,18 @@ def _one_sentence(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def with_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Adds the id of the request that is being answered."""
+    request_id = REQUEST_ID.get(None)
+    if request_id is not None:
+        event["request_id"] = request_id.decode()
+    return event
+
+
 def configure_logs(settings: Settings) -> None:
     """Sends the logs of the service and of its libraries through one formatter to standard error."""
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        with_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,7 +1,7 @@
 """Every setting of the service, from flags, else from environment variables, else the default."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,14 +34,31 @@ class Settings(BaseSettings):
         default="auto",
         description="of ONNX Runtime: auto (a GPU where one works, else the CPU, and says so), cuda, tensorrt or cpu",
     )
-    threads: int = Field(default=0, ge=0, description="CPU threads of one run; 0 for the CPUs that the process may use")
+    precision: Literal["fp32", "int8", "auto"] = Field(
+        default="fp32",
+        description="of the file that predicts; auto takes int8 on a CPU, where that is faster and the model has it",
+    )
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
+        default="auto", description="processes that serve; auto is one for each CPU that may be used, and one on a GPU"
+    )
+    threads: int = Field(
+        default=1, ge=0, description="CPU threads of one run in each worker; 0 for the CPUs that the process may use"
+    )
     max_body: int = Field(default=32 * 2**20, ge=1, description="bytes of a request's body")
     max_pixels: int = Field(default=4096 * 4096, ge=64, description="pixels of a picture")
     max_files: int = Field(default=64, ge=1, description="pictures in a multipart request")
     max_images: int = Field(default=256, ge=1, description="prepared digits in a request")
-    max_batch: int = Field(default=32, ge=1, description="images that the engine is given at once")
+    max_batch: int = Field(default=32, ge=1, le=4096, description="images that the engine is given at once")
+    max_queue_delay: int = Field(
+        default=0, ge=0, description="microseconds that a batch which is not full waits for more; of use on GPUs"
+    )
     max_waiting: int = Field(
-        default=4096, ge=1, description="images that may wait; with more, a request is refused by 503"
+        default=16384, ge=1, description="images that may wait; with more, a request is refused by 503"
+    )
+    max_wait: float = Field(
+        default=100,
+        gt=0,
+        description="milliseconds; while a request has waited longer, further ones are refused by 503",
     )
     access_log: bool = Field(default=False, description="log a line for each request")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

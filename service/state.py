@@ -1,6 +1,6 @@
 """What the routes of one application share, reached by dependency injection."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends
@@ -17,7 +17,7 @@ class State:
     """Settings, counters, and the predictor while the application runs."""
 
     settings: Settings
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics
     loaded: Predictor | None = None
 
     @property

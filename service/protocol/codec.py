@@ -1,43 +1,82 @@
-"""Inference requests and answers of the protocol as values: checked JSON in, plain JSON out; no HTTP."""
+"""Inference requests and answers of the protocol over HTTP: JSON, with tensors in it or as bytes behind it; no HTTP.
 
-from collections.abc import Mapping, Sequence
+Triton's binary tensor data extension: the body begins with a JSON header, whose length is told beside the body, and
+goes on with the bytes of those tensors that have a `binary_data_size`, in the header's order.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from math import prod
 from typing import Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StrictInt, ValidationError
+from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError
 
+from service.answer import to_json
 from service.errors import MalformedError, TooLargeError
 from service.features import Activations
+from service.image import PIXELS
 from service.manifest import Manifest
+from service.protocol.inference import (
+    Inference,
+    Output,
+    Selection,
+    check_input,
+    classified,
+    pixels_of_bytes,
+    pixels_of_values,
+    select,
+)
+
+_CACHED_HEADER = 2048  # bytes; a client's headers differ little, and these are kept once they are understood
+
+
+class InputParameters(BaseModel):
+    """What is said of an input beside its data."""
+
+    binary_data_size: StrictInt | None = Field(default=None, ge=0, description="bytes of the tensor behind the JSON")
 
 
 class InferInput(BaseModel):
-    """An input tensor; `data` is nested as `shape` says, or flat."""
+    """An input tensor; `data` is nested as `shape` says, or flat, or in bytes behind the JSON."""
 
     name: str
     shape: list[StrictInt]
-    datatype: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    data: list[Any]
+    datatype: str = Field(description="UINT8 (0 to 255), or FP32 (0 to 1)")
+    parameters: InputParameters = InputParameters()
+    data: list[Any] | None = None
+
+
+class OutputParameters(BaseModel):
+    """How an output is wanted."""
+
+    binary_data: StrictBool | None = Field(default=None, description="as bytes behind the JSON")
+    classification: StrictInt = Field(
+        default=0, ge=0, description="so many of the largest values, as value:index:label"
+    )
 
 
 class InferOutput(BaseModel):
     """An output that is asked for by name."""
 
     name: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: OutputParameters = OutputParameters()
+
+
+class RequestParameters(BaseModel):
+    """What is said of the whole request."""
+
+    binary_data_output: StrictBool = Field(default=False, description="all outputs as bytes behind the JSON")
+    timeout: StrictInt = Field(default=0, ge=0, description="microseconds that the request may wait; 0 for any time")
 
 
 class InferRequest(BaseModel):
     """The body of an inference request."""
 
     id: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: RequestParameters = RequestParameters()
     inputs: list[InferInput]
     outputs: list[InferOutput] | None = None
 
@@ -48,7 +87,8 @@ class OutputTensor(BaseModel):
     name: str
     datatype: str
     shape: list[int]
-    data: list[float]
+    data: list[float] | list[str] | None = None
+    parameters: dict[str, Any] | None = None
 
 
 class InferAnswer(BaseModel):
@@ -60,24 +100,59 @@ class InferAnswer(BaseModel):
     outputs: list[OutputTensor]
 
 
-@dataclass(frozen=True)
-class Inference:
-    """A request that can be run: images uint8 (n, 28, 28), names of outputs, and the id to give back."""
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """A request without its data."""
 
-    images: NDArray[np.uint8]
-    outputs: tuple[str, ...]
+    count: int  # values of the input
+    datatype: str
+    size: int | None  # bytes of the input behind the JSON
+    data: list[Any] | None
+    shape: tuple[int, ...]
+    selection: Selection
     id: str | None
+    timeout: float | None
 
 
-def decode(body: bytes, manifest: Manifest, max_images: int) -> Inference:
-    """The inference that a JSON body asks for.
+def decode(body: bytes, header_length: int | None, manifest: Manifest, max_images: int) -> Inference:
+    """The inference that a body asks for; `header_length` in bytes, None for a body of JSON alone, 0 for bare pixels.
 
     Raises:
         MalformedError: it is no such JSON, its tensor is not what the model takes, or it asks for an unknown output.
         TooLargeError: it has more than `max_images` images.
     """
+    if header_length == 0:
+        return _bare(body, manifest, max_images)
+    if header_length is None:
+        header, rest = _header(body, manifest, max_images), b""
+    else:
+        if header_length > len(body):
+            raise MalformedError(f"the JSON is said to have {header_length:,} bytes, and the body has {len(body):,}")
+        read = _cached_header if header_length <= _CACHED_HEADER else _header
+        header, rest = read(body[:header_length], manifest, max_images), body[header_length:]
+    if len(rest) != (header.size or 0):
+        raise MalformedError(f"{len(rest):,} bytes follow the JSON, and its inputs say {header.size or 0:,}")
+    if header.size is not None:
+        pixels = pixels_of_bytes(rest, header.datatype, header.count)
+    elif header.data is None:
+        raise MalformedError("the input has neither data nor a binary_data_size")
+    else:
+        pixels = pixels_of_values(_flattened(header.data, header.shape), header.datatype)
+    return Inference(pixels, header.selection, header.id, header.timeout)
+
+
+def _bare(body: bytes, manifest: Manifest, max_images: int) -> Inference:
+    count, rest = divmod(len(body), PIXELS)
+    if rest or not count:
+        raise MalformedError(f"a raw body is digits of {PIXELS} bytes each, and {len(body):,} bytes are no multiple")
+    if count > max_images:
+        raise TooLargeError(f"the request has {count:,} images, and at most {max_images} are taken at once")
+    return Inference(body, select((), manifest, binary=True))
+
+
+def _header(text: bytes, manifest: Manifest, max_images: int) -> _Header:
     try:
-        request = InferRequest.model_validate(orjson.loads(body))
+        request = InferRequest.model_validate(orjson.loads(text))
     except orjson.JSONDecodeError as error:
         raise MalformedError(f"the body is no JSON: {error}") from error
     except ValidationError as error:
@@ -86,71 +161,97 @@ def decode(body: bytes, manifest: Manifest, max_images: int) -> Inference:
         raise MalformedError(f"the inference request is wrong at {where}: {first['msg']}") from error
     if len(request.inputs) != 1:
         raise MalformedError(f"the model takes one input, '{manifest.input.name}', and {len(request.inputs)} were sent")
-    images = _images(request.inputs[0], manifest, max_images)
-    return Inference(images, _output_names(request, manifest), request.id)
+    tensor = request.inputs[0]
+    everything = request.parameters.binary_data_output
+    asked = [
+        Output(
+            output.name,
+            everything if output.parameters.binary_data is None else output.parameters.binary_data,
+            output.parameters.classification,
+        )
+        for output in request.outputs or ()
+    ]
+    return _Header(
+        count=check_input(tensor.name, tensor.datatype, tensor.shape, manifest, max_images),
+        datatype=tensor.datatype,
+        size=tensor.parameters.binary_data_size,
+        data=tensor.data,
+        shape=tuple(tensor.shape),
+        selection=select(asked, manifest, binary=everything),
+        id=request.id,
+        timeout=request.parameters.timeout / 1e6 or None,
+    )
 
 
-def _output_names(request: InferRequest, manifest: Manifest) -> tuple[str, ...]:
-    own = [output.name for output in manifest.outputs]
-    if not request.outputs:
-        return tuple(own)
-    known = {*own, *(layer.name for layer in manifest.features)}
-    names = tuple(dict.fromkeys(output.name for output in request.outputs))
-    for name in names:
-        if name not in known:
-            raise MalformedError(f"the model has no output '{name[:40]}'")
-    return names
+_cached_header = lru_cache(maxsize=256)(_header)
 
 
-def _images(tensor: InferInput, manifest: Manifest, max_images: int) -> NDArray[np.uint8]:
-    expected = manifest.input
-    if tensor.name != expected.name:
-        raise MalformedError(f"the model's input is named '{expected.name}', not '{tensor.name[:40]}'")
-    if tensor.datatype != expected.datatype:
-        raise MalformedError(f"the datatype of '{expected.name}' is {expected.datatype}, not {tensor.datatype[:20]}")
-    if tensor.shape[1:] != list(expected.shape[1:]) or tensor.shape[0] < 1:
-        raise MalformedError(f"the shape of '{expected.name}' is {list(expected.shape)}, with 1 or more for −1")
-    if tensor.shape[0] > max_images:
-        raise TooLargeError(f"the request has {tensor.shape[0]} images, and at most {max_images} are taken at once")
-    values = _flattened(tensor.data, tensor.shape)
-    # Looked at before an array is made of them: NumPy would make strings of all, as long as the longest.
-    if set(map(type, values)) != {int} or min(values) < 0 or max(values) > 255:
-        raise MalformedError("the data of datatype UINT8 is to be whole numbers from 0 to 255")
-    return np.frombuffer(bytes(values), np.uint8).reshape(-1, *expected.shape[2:])
-
-
-def _flattened(data: list[Any], shape: list[int]) -> list[Any]:
+def _flattened(data: list[Any], shape: tuple[int, ...]) -> list[Any]:
     """The values in row-major order, of data that is nested as the shape says, or flat."""
     values = data
     if data and isinstance(data[0], list):
         values = [data]
         for size in shape:
             if any(type(part) is not list or len(part) != size for part in values):
-                raise MalformedError(f"the data is not nested as its shape {shape} says")
+                raise MalformedError(f"the data is not nested as its shape {list(shape)} says")
             values = list(chain.from_iterable(values))
     if len(values) != prod(shape):
-        raise MalformedError(f"the data has {len(values):,} values, but its shape {shape} says {prod(shape):,}")
+        raise MalformedError(f"the data has {len(values):,} values, but its shape {list(shape)} says {prod(shape):,}")
     return values
 
 
-def encode(inference: Inference, values: Mapping[str, Activations], manifest: Manifest) -> dict[str, Any]:
-    """The answer, its tensors still as arrays."""
-    answer: dict[str, Any] = {"model_name": manifest.name, "model_version": manifest.version}
-    if inference.id is not None:
-        answer["id"] = inference.id
-    answer["outputs"] = [
-        {"name": name, "datatype": "FP32", "shape": values[name].shape, "data": values[name].reshape(-1)}
-        for name in inference.outputs
+def encode(inference: Inference, values: Mapping[str, Activations], manifest: Manifest) -> tuple[bytes, int | None]:
+    """The body of an answer, and the length of its JSON header where bytes follow that."""
+    outputs = inference.selection.outputs
+    if inference.id is None and inference.selection.numbers:
+        arrays = [values[output.name] for output in outputs]
+        headers = inference.selection.headers
+        count = len(arrays[0])
+        # Without an id it says the same of all images, and writing it anew cost a tenth of the whole answer.
+        header = headers.get(count) or headers.setdefault(count, _binary_header(manifest, outputs, arrays))
+        return b"".join([header, *[array.data for array in arrays]]), len(header)
+    tensors, behind = [], []
+    for output in outputs:
+        array = values[output.name]
+        if output.classes:
+            strings = classified(array, output.classes, manifest.labels)
+            content: Any = strings
+            data = _elements(strings)
+            shape, datatype = (len(array), len(strings) // len(array)), "BYTES"
+        else:
+            content = array.reshape(-1)
+            data = array.tobytes() if output.binary else b""
+            shape, datatype = array.shape, "FP32"
+        tensor: dict[str, Any] = {"name": output.name, "datatype": datatype, "shape": shape}
+        if output.binary:
+            tensor["parameters"] = {"binary_data_size": len(data)}
+            behind.append(data)
+        else:
+            tensor["data"] = content
+        tensors.append(tensor)
+    json = to_json(_answer(manifest, inference.id) | {"outputs": tensors})
+    return b"".join((json, *behind)), len(json) if behind else None
+
+
+def _answer(manifest: Manifest, request_id: str | None) -> dict[str, Any]:
+    answer = {"model_name": manifest.name, "model_version": manifest.version}
+    return answer if request_id is None else answer | {"id": request_id}
+
+
+def _binary_header(manifest: Manifest, outputs: tuple[Output, ...], arrays: list[Activations]) -> bytes:
+    tensors = [
+        {
+            "name": output.name,
+            "datatype": "FP32",
+            "shape": array.shape,
+            "parameters": {"binary_data_size": array.nbytes},
+        }
+        for output, array in zip(outputs, arrays, strict=True)
     ]
-    return answer
+    return to_json(_answer(manifest, None) | {"outputs": tensors})
 
 
-def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
-    """The model's metadata; feature maps are further outputs, which have to be asked for."""
-    return {
-        "name": manifest.name,
-        "versions": list(versions),
-        "platform": "onnxruntime_onnx",
-        "inputs": [manifest.input.model_dump()],
-        "outputs": [output.model_dump() for output in manifest.outputs],
-    }
+def _elements(strings: list[str]) -> bytes:
+    """A BYTES tensor: each element behind its length in 4 bytes, little-endian."""
+    encoded = [string.encode() for string in strings]
+    return b"".join(len(text).to_bytes(4, "little") + text for text in encoded)

@@ -2,24 +2,28 @@
 
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, Path
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import Response
 
-import service
-from service.answer import json_answer
-from service.errors import UnknownError
-from service.features import Activations
+from service.answer import JSON, Answer, Header, json_answer
+from service.call import Call
+from service.errors import MalformedError, UnknownError
 from service.predictor import Predictor
-from service.protocol.codec import InferAnswer, Inference, InferRequest, decode, encode, metadata
+from service.protocol import description
+from service.protocol.codec import InferAnswer, InferRequest, decode, encode
+from service.protocol.compression import WORTHWHILE, compress, decompress
 from service.protocol.example import example_request
+from service.protocol.inference import execute
 from service.routes.predict import ERRORS
 from service.state import SharedPredictor, SharedState
+from service.thin import ThinRoute
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERRORS)
+thin = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERRORS, route_class=ThinRoute)
+
+_HEADER_LENGTH = b"inference-header-content-length"
 
 
 def _named(
@@ -40,7 +44,7 @@ NamedPredictor = Annotated[Predictor, Depends(_named)]
 @router.get("")
 async def server() -> dict[str, Any]:
     """Tells the server's name, version and extensions."""
-    return {"name": "digitscope", "version": service.__version__, "extensions": []}
+    return description.server()
 
 
 @router.get("/health/live")
@@ -56,12 +60,17 @@ async def ready(state: SharedState) -> Response:
     return json_answer({"ready": is_ready}, 200 if is_ready else 503)
 
 
+@router.get("/models/stats")
+async def all_statistics(state: SharedState, predictor: SharedPredictor) -> dict[str, Any]:
+    """Tells how often and how long each model was asked."""
+    return {"model_stats": [description.statistics(predictor.engine.manifest, state.metrics)]}
+
+
 @router.get("/models/{model}")
 @router.get("/models/{model}/versions/{version}")
 async def model_metadata(predictor: NamedPredictor) -> dict[str, Any]:
     """Tells the model's inputs and outputs. The feature maps can be asked for by name beside them."""
-    manifest = predictor.engine.manifest
-    return metadata(manifest, [manifest.version])
+    return description.metadata(predictor.engine.manifest)
 
 
 @router.get("/models/{model}/ready")
@@ -69,7 +78,27 @@ async def model_metadata(predictor: NamedPredictor) -> dict[str, Any]:
 async def model_ready(predictor: NamedPredictor) -> Response:
     """Tells whether the model answers predictions."""
     is_ready = await predictor.is_ready()
-    return json_answer({"ready": is_ready}, 200 if is_ready else 503)
+    return json_answer({"name": predictor.engine.manifest.name, "ready": is_ready}, 200 if is_ready else 503)
+
+
+@router.get("/models/{model}/config")
+@router.get("/models/{model}/versions/{version}/config")
+async def model_configuration(state: SharedState, predictor: NamedPredictor) -> dict[str, Any]:
+    """Tells how the model is batched."""
+    return description.configuration(predictor.engine.manifest, state.settings)
+
+
+@router.get("/models/{model}/stats")
+@router.get("/models/{model}/versions/{version}/stats")
+async def model_statistics(state: SharedState, predictor: NamedPredictor) -> dict[str, Any]:
+    """Tells how often and how long the model was asked, over all worker processes."""
+    return {"model_stats": [description.statistics(predictor.engine.manifest, state.metrics)]}
+
+
+@router.post("/repository/index")
+async def repository_index(predictor: SharedPredictor) -> list[dict[str, str]]:
+    """Lists the models that are here. Nothing is loaded or unloaded by request."""
+    return description.index(predictor.engine.manifest, ready=predictor.engine.healthy)
 
 
 REQUEST_SCHEMAS: dict[str, Any] = models_json_schema(
@@ -77,42 +106,72 @@ REQUEST_SCHEMAS: dict[str, Any] = models_json_schema(
 )[1]["$defs"]
 """The parts of an inference request's schema by name: FastAPI collects those of the bodies that it reads itself."""
 
-_PREDICTED = {"logits", "probabilities"}
-
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _INFER: dict[str, Any] = {
     "response_class": Response,
-    "responses": {200: {"model": InferAnswer, "description": "The outputs"}},
+    "responses": {
+        200: {
+            "model": InferAnswer,
+            "description": "The outputs",
+            "content": {"application/octet-stream": _BINARY},
+        }
+    },
     "openapi_extra": {
+        "parameters": [
+            {
+                "name": "Inference-Header-Content-Length",
+                "in": "header",
+                "description": "bytes of the JSON before the tensors' own bytes; 0 for bare digits of 784 bytes each",
+                "schema": {"type": "integer", "minimum": 0},
+            }
+        ],
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {
                     "schema": {"$ref": "#/components/schemas/InferRequest"},
                     "example": example_request(),
-                }
+                },
+                "application/octet-stream": _BINARY,
             },
-        }
+        },
     },
 }
 
 
-@router.post("/models/{model}/infer", **_INFER)
-@router.post("/models/{model}/versions/{version}/infer", **_INFER)
-async def infer(request: Request, state: SharedState, predictor: NamedPredictor) -> Response:
-    """Runs the model on prepared digits, uint8 (n, 1, 28, 28), bright ink on black."""
-    inference = decode(await request.body(), predictor.engine.manifest, state.settings.max_images)
-    values = await _run(inference, predictor)
-    answer = encode(inference, values, predictor.engine.manifest)
-    if values.keys() <= _PREDICTED:
-        return json_answer(answer)
-    return await run_in_threadpool(json_answer, answer)  # feature maps are thousands of numbers an image
+@thin.post("/models/{model}/infer", **_INFER)
+@thin.post("/models/{model}/versions/{version}/infer", **_INFER)
+async def infer(call: Call) -> Response:
+    """Runs the model on prepared digits, (n, 1, 28, 28), bright ink on black."""
+    shared = call.shared
+    predictor = _named(shared.predictor, **call.path_params)
+    manifest = predictor.engine.manifest
+    fields = call.fields
+    body = await call.body()
+    if b"content-encoding" in fields:
+        compressed = fields[b"content-encoding"].decode("latin-1")
+        body = await run_in_threadpool(decompress, body, compressed, shared.settings.max_body)
+    inference = decode(body, _header_length(fields), manifest, shared.settings.max_images)
+    values = await execute(inference, predictor, call.gone)
+    if inference.selection.layers:  # thousands of numbers an image
+        content, length = await run_in_threadpool(encode, inference, values, manifest)
+    else:
+        content, length = encode(inference, values, manifest)
+    headers: tuple[Header, ...] = (JSON,)
+    if length is not None:
+        headers = ((b"content-type", b"application/octet-stream"), (_HEADER_LENGTH, b"%d" % length))
+    if b"accept-encoding" in fields and len(content) >= WORTHWHILE:
+        accepted = fields[b"accept-encoding"].decode("latin-1")
+        content, encoding = await run_in_threadpool(compress, content, accepted)
+        if encoding is not None:
+            headers = (*headers, (b"content-encoding", encoding), (b"vary", b"accept-encoding"))
+    return Answer(content, headers)
 
 
-async def _run(inference: Inference, predictor: Predictor) -> dict[str, Activations]:
-    if not set(inference.outputs) <= _PREDICTED:
-        return await predictor.inspect(list(inference.images), inference.outputs)
-    predictions = await predictor.predict(list(inference.images))
-    return {
-        "logits": np.stack([prediction.logits for prediction in predictions]),
-        "probabilities": np.stack([prediction.probabilities for prediction in predictions]),
-    }
+def _header_length(fields: dict[bytes, bytes]) -> int | None:
+    value = fields.get(_HEADER_LENGTH)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 12:
+        raise MalformedError("Inference-Header-Content-Length is to be a number of bytes")
+    return int(value)

@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answer import to_json
+from service.call import Call
 from service.errors import MalformedError
 from service.features import Scale, as_json, as_npy, as_npz, choose_layers
+from service.image import PIXELS
 from service.intake import REQUEST_BODY, read_digits
-from service.routes.predict import ERRORS, PreprocessQuery, model_name
+from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas import FeaturesAnswer
 from service.sheet import draw_sheet
 from service.state import SharedPredictor, SharedState
@@ -69,18 +71,19 @@ async def features(
     """
     layers = choose_layers(predictor.engine.manifest, layer or ["conv1"])
     chosen = format or _accepted(request.headers.get("Accept", ""))
-    digits = await read_digits(request, preprocess, predictor, state.settings)
-    if chosen == "png" and len(digits) != 1:
-        raise MalformedError(f"a PNG shows one picture, and {len(digits)} were sent; format=json or npz holds several")
+    pixels = await read_digits(Call(request.scope, request.receive, state), preprocess, predictor, state.settings)
+    if chosen == "png" and len(pixels) != PIXELS:
+        raise MalformedError(
+            f"a PNG shows one picture, and {len(pixels) // PIXELS} were sent; format=json or npz holds several"
+        )
     if chosen == "npy" and len(layers) != 1:
         raise MalformedError(f"NPY holds one layer, and {len(layers)} are asked for; format=npz holds several")
-    activations = await predictor.inspect(digits, [layer.name for layer in layers])
+    activations = await predictor.inspect(pixels, [layer.name for layer in layers])
     if chosen == "png":
         single = {name: values[0] for name, values in activations.items()}
         content = await run_in_threadpool(draw_sheet, layers, single, scale)
     elif chosen == "json":
-        model = model_name(predictor.engine.manifest)
-        answer = {"model": model, "layers": as_json(layers, activations)}
+        answer = {"model": predictor.model_name, "layers": as_json(layers, activations)}
         content = await run_in_threadpool(to_json, answer)
     else:
         content = await run_in_threadpool(as_npy if chosen == "npy" else as_npz, activations)

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from service.exposition import exposition
 from service.routes.predict import ERRORS
 from service.schemas import ModelAnswer, Running
 from service.state import SharedPredictor, SharedState
@@ -20,6 +21,7 @@ async def model(state: SharedState, predictor: SharedPredictor) -> ModelAnswer:
         provider=engine.provider,
         asked=state.settings.provider,
         fallback=engine.fallback,
+        precision=engine.precision,
         threads=engine.threads,
         onnxruntime=onnxruntime.__version__,
         version=engine.manifest.version,
@@ -31,6 +33,5 @@ async def model(state: SharedState, predictor: SharedPredictor) -> ModelAnswer:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(state: SharedState) -> Response:
     """Everything that is counted, in Prometheus' text format."""
-    ready = state.loaded is not None and state.loaded.engine.healthy
-    state.metrics.ready.set(ready)
-    return Response(state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    state.metrics.ready = state.loaded is not None and state.loaded.engine.healthy
+    return Response(exposition(state.metrics), media_type=CONTENT_TYPE_LATEST)

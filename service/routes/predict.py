@@ -2,67 +2,76 @@
 
 import base64
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query
-from starlette.requests import Request
 from starlette.responses import Response
 
-from service.answer import json_answer
-from service.image import Digit, Preprocess, as_png
+from service.answer import Answer, to_json
+from service.call import Call
+from service.errors import MalformedError
+from service.image import PIXELS, Pixels, Preprocess, as_png
 from service.intake import REQUEST_BODY, read_digits
-from service.manifest import Manifest
-from service.predictor import Prediction
 from service.schemas import ErrorAnswer, PredictAnswer
-from service.state import SharedPredictor, SharedState
+from service.thin import ThinRoute
 
-router = APIRouter(tags=["digitscope"])
+router = APIRouter(tags=["digitscope"], route_class=ThinRoute)
 
-PreprocessQuery = Annotated[
-    Preprocess,
-    Query(description="mnist makes the picture what MNIST would hold; none takes 28×28 pixels as they are"),
-]
+_PREPROCESS = "mnist makes the picture what MNIST would hold; none takes 28×28 pixels as they are"
+_SEEN = "answer also with the 28×28 that the network saw"
+PreprocessQuery = Annotated[Preprocess, Query(description=_PREPROCESS)]
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorAnswer, "description": "The request cannot be answered: 400, 404, 405, 413 or 415"},
-    "5XX": {"model": ErrorAnswer, "description": "The service cannot answer now: 500 or 503"},
+    "5XX": {"model": ErrorAnswer, "description": "The service cannot answer now: 500, 503 or 504"},
 }
+_PARAMETERS = [
+    {
+        "name": "preprocess",
+        "in": "query",
+        "description": _PREPROCESS,
+        "schema": {"type": "string", "enum": ["mnist", "none"], "default": "mnist"},
+    },
+    {"name": "seen", "in": "query", "description": _SEEN, "schema": {"type": "boolean", "default": False}},
+]
+_PREPROCESSES: dict[str, Preprocess] = {"mnist": "mnist", "none": "none"}
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @router.post(
     "/v1/predict",
     response_class=Response,
     responses=ERRORS | {200: {"model": PredictAnswer, "description": "The predictions"}},
-    openapi_extra={"requestBody": REQUEST_BODY},
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": _PARAMETERS},
 )
-async def predict(
-    request: Request,
-    state: SharedState,
-    predictor: SharedPredictor,
-    preprocess: PreprocessQuery = "mnist",
-    seen: Annotated[bool, Query(description="answer also with the 28×28 that the network saw")] = False,
-) -> Response:
+async def predict(call: Call) -> Response:
     """Recognises the digit in each picture.
 
     Prepared digits (application/octet-stream, 784 bytes each) are taken as they are.
     """
-    digits = await read_digits(request, preprocess, predictor, state.settings)
-    predictions = await predictor.predict(digits)
-    answers = [
-        _answer(prediction, digit if seen else None) for prediction, digit in zip(predictions, digits, strict=True)
-    ]
-    return json_answer({"model": model_name(predictor.engine.manifest), "predictions": answers})
+    shared = call.shared
+    predictor = shared.predictor
+    preprocess, seen = _choices(call.scope["query_string"])
+    pixels = await read_digits(call, preprocess, predictor, shared.settings)
+    prediction = await predictor.predict(pixels, gone=call.gone)
+    answers = prediction.json
+    if seen:
+        answers = [_with_seen(answer, pixels, number) for number, answer in enumerate(answers)]
+    return Answer(b'{"model":%b,"predictions":[%b]}' % (predictor.model_json, b",".join(answers)))
 
 
-def model_name(manifest: Manifest) -> dict[str, str]:
-    """The model that answers, as every answer under /v1 has it."""
-    return {"name": manifest.name, "version": manifest.version}
+def _choices(query: bytes) -> tuple[Preprocess, bool]:
+    if not query:
+        return "mnist", False
+    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    preprocess, seen = given.get("preprocess", "mnist"), given.get("seen", "false").lower()
+    if preprocess not in _PREPROCESSES:
+        raise MalformedError("preprocess: it is to be 'mnist' or 'none'")
+    if seen not in _BOOLEANS:
+        raise MalformedError("seen: it is to be 'true' or 'false'")
+    return _PREPROCESSES[preprocess], _BOOLEANS[seen]
 
 
-def _answer(prediction: Prediction, seen: Digit | None) -> dict[str, Any]:
-    answer = {
-        "digit": prediction.digit,
-        "confidence": prediction.probabilities[prediction.digit],
-        "probabilities": prediction.probabilities,
-    }
-    if seen is not None:
-        answer["seen"] = "data:image/png;base64," + base64.b64encode(as_png(seen)).decode()
-    return answer
+def _with_seen(answer: bytes, pixels: Pixels, number: int) -> bytes:
+    digit = pixels[number * PIXELS : (number + 1) * PIXELS]
+    url = "data:image/png;base64," + base64.b64encode(as_png(digit)).decode()
+    return b'%b,"seen":%b}' % (answer[:-1], to_json(url))

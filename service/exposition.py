@@ -1,0 +1,122 @@
+"""The service's counts in Prometheus' text format.
+
+Names and types follow https://prometheus.io/docs/practices/naming/. What processes use is the sum over all workers.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import accumulate, product
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from service.metrics import METHODS, REASONS, SECONDS, STATUSES, Metrics
+
+_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # upper bounds of buckets
+_SUMMED = ("process_cpu_seconds", "process_resident_memory_bytes", "process_virtual_memory_bytes", "process_open_fds")
+
+
+def exposition(metrics: Metrics) -> bytes:
+    """Everything that is counted."""
+    registry = CollectorRegistry()
+    registry.register(_Counts(metrics))
+    PlatformCollector(registry=registry)
+    return generate_latest(registry)
+
+
+class _Counts(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, from one reading of the tally."""
+        metrics = self._metrics
+        totals = metrics.tally.total()
+        requests = CounterMetricFamily(
+            "digitscope_requests", "Requests answered.", labels=("route", "method", "status")
+        )
+        counts = metrics.requests.of(totals).reshape(-1)
+        for labels, count in zip(product(metrics.routes, METHODS, STATUSES), counts, strict=True):
+            if count:
+                requests.add_metric([str(label) for label in labels], count)
+        yield requests
+
+        seconds = HistogramMetricFamily(
+            "digitscope_request_seconds", "Time from a request's head to its answer's end.", labels=("route",)
+        )
+        for route, row in zip(metrics.routes, metrics.seconds.of(totals), strict=True):
+            if row.any():
+                seconds.add_metric((route,), _buckets(SECONDS, row[:-1]), row[-1])
+        yield seconds
+
+        refusals = CounterMetricFamily("digitscope_refusals", "Requests refused, by reason.", labels=("reason",))
+        for reason, count in zip(REASONS, metrics.refusals.of(totals), strict=True):
+            refusals.add_metric((reason,), count)
+        yield refusals
+
+        runs = metrics.runs.of(totals)[:, 0]
+        images = np.arange(len(runs))
+        batches = HistogramMetricFamily("digitscope_batch_images", "Images in a run of the engine.")
+        placed = np.zeros(len(_IMAGES) + 1)
+        np.add.at(placed, np.searchsorted(_IMAGES, images), runs)
+        batches.add_metric((), _buckets(_IMAGES, placed), float(images @ runs))
+        yield batches
+
+        digits = CounterMetricFamily("digitscope_predictions", "Digits predicted.", labels=("digit",))
+        for digit, count in enumerate(metrics.digits.of(totals)):
+            digits.add_metric((str(digit),), count)
+        yield digits
+
+        yield GaugeMetricFamily("digitscope_ready", "Whether predictions are answered.", float(metrics.ready))
+        pids = metrics.pids()
+        yield GaugeMetricFamily("digitscope_workers", "Processes that serve.", len(pids))
+        yield from self._model()
+        yield from _processes(pids)
+
+    def _model(self) -> Iterator[Metric]:
+        engine = self._metrics.engine
+        if engine is None:
+            return
+        manifest = engine.manifest
+        yield GaugeMetricFamily(
+            "digitscope_provider_fallback",
+            "Whether provider=auto had to do without a GPU.",
+            float(engine.fallback is not None),
+        )
+        yield InfoMetricFamily(
+            "digitscope_model",
+            "The model that serves.",
+            {
+                "name": manifest.name,
+                "version": manifest.version,
+                "sha256": manifest.sha256,
+                "provider": engine.provider,
+                "precision": engine.precision,
+                "threads": str(engine.threads),
+            },
+        )
+
+
+def _buckets(bounds: tuple[float, ...], counts: NDArray[np.float64]) -> list[tuple[str, float]]:
+    """Prometheus' buckets, each with what is in those below it too."""
+    names = (*(str(float(bound)) for bound in bounds), "+Inf")
+    return list(zip(names, accumulate(counts.tolist()), strict=True))
+
+
+def _processes(pids: list[int]) -> Iterator[Metric]:
+    """What all processes use together; of their starts the earliest, of their limits the least."""
+    families: dict[str, Metric] = {}
+    for pid in pids:
+        for family in ProcessCollector(registry=None, pid=partial(int, pid)).collect():
+            known = families.setdefault(family.name, family)
+            if known is not family and family.samples:
+                own, other = known.samples[0], family.samples[0]
+                together = sum if family.name in _SUMMED else min
+                known.samples[0] = own._replace(value=together((own.value, other.value)))
+    yield from families.values()

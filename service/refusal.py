@@ -1,0 +1,44 @@
+"""The status and the sentence of each error."""
+
+import structlog
+from starlette.responses import Response
+
+from service import errors
+from service.answer import json_answer
+from service.errors import DigitscopeError
+from service.metrics import Metrics
+
+STATUSES: dict[type[DigitscopeError], int] = {
+    errors.MalformedError: 400,
+    errors.UnknownError: 404,
+    errors.TooLargeError: 413,
+    errors.NotAPictureError: 415,
+    errors.GoneError: 499,  # as nginx notes a caller who has gone; nobody reads it
+    errors.EngineError: 500,
+    errors.OverloadedError: 503,
+    errors.NotReadyError: 503,
+    errors.ModelError: 503,
+    errors.ProviderError: 503,
+    errors.DeadlineError: 504,
+}
+"""The status of each error, for those that a request can meet and those that keep the service from starting."""
+
+_RETRY_AFTER = "1"  # seconds
+_log = structlog.get_logger("digitscope")
+
+
+def sentence(error: DigitscopeError) -> str:
+    """What the error says; it may quote a name that is no text."""
+    return str(error).encode(errors="replace").decode()
+
+
+def refusal(error: DigitscopeError, metrics: Metrics, status: int | None = None) -> Response:
+    """The answer to a request that met an error, which is counted; `status` where it is not the table's."""
+    metrics.refused(type(error).__name__.removesuffix("Error"))
+    if isinstance(error, errors.EngineError):
+        _log.error("engine failed", exc_info=error.__cause__)
+    status = status or STATUSES[type(error)]
+    answer = json_answer({"error": sentence(error)}, status)
+    if status == 503:
+        answer.headers["Retry-After"] = _RETRY_AFTER
+    return answer

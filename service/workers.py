@@ -1,0 +1,147 @@
+"""Worker processes: one for each CPU, started, watched, replaced when they die, and ended together.
+
+Workers are forked once everything is imported, so that they share that memory and start in the time it takes to open
+the model. Each has a listening socket of its own on the one port (SO_REUSEPORT), among which the kernel spreads
+connections evenly; the parent keeps the sockets, so what comes while a worker is replaced waits for the next one.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+import structlog
+
+START_FAILED = 3
+"""The exit status of a worker that will not start however often it is tried."""
+
+_BACKLOG = 2048
+_FLAPPING = 1.0  # seconds; a worker that lived for less is replaced only after as long
+_log = structlog.get_logger("digitscope")
+
+
+def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
+    """Sockets that listen on one port; 0 takes a free one.
+
+    Raises:
+        OSError: the address or the port cannot be had.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sockets.append(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sockets[-1].bind((host, port))
+            sockets[-1].listen(_BACKLOG)
+            port = sockets[-1].getsockname()[1]
+    except OSError:
+        for opened in sockets:
+            opened.close()
+        raise
+    return sockets
+
+
+class Supervisor:
+    """Runs a function in a process for each socket until it is told to end."""
+
+    def __init__(self, serve: Callable[[socket.socket, Callable[[], None]], int], sockets: list[socket.socket]) -> None:
+        """`serve` takes its socket and what is to be called once it answers, and returns the exit status."""
+        self._serve = serve
+        self._sockets = sockets
+        self._context = multiprocessing.get_context("fork")
+        self._workers: dict[int, BaseProcess] = {}  # by socket
+        self._started: dict[int, float] = {}
+        self._signals: list[int] = []
+        self._answering, self._answers = os.pipe()  # a byte comes of each worker that answers
+
+    def run(self) -> int:
+        """Returns the exit status when all workers have ended: 0 in order, 3 when they cannot start."""
+        wakeup, waking = socket.socketpair()
+        waking.setblocking(False)
+        signal.set_wakeup_fd(waking.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+        for index in range(len(self._sockets)):
+            self._start(index)
+        status = self._watch(wakeup)
+        signal.set_wakeup_fd(-1)
+        return status
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._signals.append(number)
+
+    def _watch(self, wakeup: socket.socket) -> int:
+        status = 0
+        told = 0  # signals that were passed on
+        awaited = len(self._sockets)  # workers that do not answer yet, of those that were started first
+        while self._workers:
+            sentinels = {worker.sentinel: index for index, worker in self._workers.items()}
+            for ready in wait([*sentinels, wakeup, self._answering]):
+                if ready == self._answering:
+                    awaited -= len(os.read(self._answering, awaited or 1))
+                    if awaited == 0:
+                        host, port = self._sockets[0].getsockname()[:2]
+                        shown = f"[{host}]" if ":" in host else host
+                        _log.info(f"running on http://{shown}:{port}", workers=len(self._workers))
+                elif isinstance(ready, int) and ready in sentinels:
+                    failed = self._ended(sentinels[ready], replace=not (self._signals or status))
+                    if failed and not status:
+                        status = failed
+                        self._end(signal.SIGTERM)
+            if wakeup in wait([wakeup], 0):
+                wakeup.recv(64)
+            if len(self._signals) > told:
+                told = len(self._signals)
+                self._end(signal.SIGTERM if told == 1 else signal.SIGKILL)
+        return status
+
+    def _start(self, index: int) -> None:
+        worker = self._context.Process(target=self._work, args=(index,), name=f"worker-{index}")
+        worker.start()
+        self._workers[index] = worker
+        self._started[index] = time.monotonic()
+
+    def _ended(self, index: int, *, replace: bool) -> int:
+        """Replaces a worker that has ended, if it is to be; returns its exit status if no other would fare better."""
+        worker = self._workers.pop(index)
+        worker.join()
+        if not replace:
+            return 0
+        if worker.exitcode == START_FAILED:
+            return START_FAILED
+        _log.error("a worker died and is replaced", pid=worker.pid, status=worker.exitcode)
+        if time.monotonic() - self._started[index] < _FLAPPING:
+            time.sleep(_FLAPPING)
+        self._start(index)
+        return 0
+
+    def _end(self, number: signal.Signals) -> None:
+        for worker in self._workers.values():
+            if worker.pid is not None:
+                os.kill(worker.pid, number)
+
+    def _tell(self) -> None:
+        os.write(self._answers, b".")
+
+    def _work(self, index: int) -> None:
+        """What a worker does, in its own process."""
+        signal.set_wakeup_fd(-1)
+        for other in self._sockets[:index] + self._sockets[index + 1 :]:
+            other.close()
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        status = self._serve(self._sockets[index], self._tell)
+        os._exit(status)  # nothing of the parent's is to be cleaned up here
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
