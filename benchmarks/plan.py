@@ -7,7 +7,6 @@ from benchmarks.cpus import Cpus
 from benchmarks.digits import model_folder
 from benchmarks.peer import PEERS, Peer
 from benchmarks.server import Server
-from service.settings import Settings
 
 CONNECTIONS = (1, 16, 64)
 MANY = 256
@@ -47,7 +46,7 @@ CLAIMED = frozenset(
     {
         "floor/floor/1/1", "floor/floor/1/64",
         "digitscope/raw/1/1", "digitscope/raw/1/64", "digitscope/oip-binary/1/64", "digitscope/png/1/64",
-        "digitscope/raw/256/16", "digitscope/oip-binary/256/16",
+        "digitscope-many/raw/256/16", "digitscope-many/oip-binary/256/16",
         "digitscope-refusing/raw/1/64", "digitscope-int8/raw/1/64", "digitscope-2/raw/1/64",
         "fastapi_plain/plain-upload/1/64", "pytriton/oip-binary/1/64",
     }
@@ -63,29 +62,36 @@ def plan(cpus: Cpus, answer_size: int = 0) -> list[Measured]:
     """Every server there is to measure; `answer_size` is that of the service's answer to one raw digit, in bytes."""
     one, many = cpus.server, cpus.both
     service = [
-        # So many may wait that 64 connections with 256 images each are not refused: that is measured apart.
         Measured(
-            service_server("digitscope", "digitscope", one, "--max-waiting", str(64 * MANY)),
+            service_server("digitscope", "digitscope", one),
             (
                 *_points("raw"), *_points("oip-binary"), *_points("oip-json"), *_points("png"),
-                *_points("png-multipart", connections=(64,)), *_points("raw", MANY), *_points("oip-binary", MANY),
+                *_points("png-multipart", connections=(64,)),
+                *_points("raw", MANY, (1,)), *_points("oip-binary", MANY, (1,)),
             ),
             RATES,
         ),
+        # By default it refuses what would wait for longer than 100 ms, as 16 connections with 256 images each would.
         Measured(
-            service_server("digitscope-refusing", "digitscope, at most 256 waiting", one, "--max-waiting", "256"),
+            service_server("digitscope-many", "digitscope, any wait allowed", one, "--max-wait", "60000"),
+            (*_points("raw", MANY, (16, 64)), *_points("oip-binary", MANY, (16, 64))),
+        ),
+        # Of the generator's 1024 connections each has one request waiting at most, which is soon answered: what
+        # refusing costs shows where less wait is allowed.
+        Measured(
+            service_server("digitscope-refusing", "digitscope, refuses after 20 ms", one, "--max-wait", "20"),
             _points("raw", connections=(64,)),
             RATES[-1:],
         ),
         Measured(
             service_server("digitscope-int8", "digitscope, int8", one, "--precision", "int8"),
-            (*_points("raw", connections=(64,)), *_points("raw", MANY, (16,))),
+            (*_points("raw", connections=(64,)), *_points("raw", MANY, (1,))),
         ),
         Measured(
             service_server("digitscope-2", "digitscope, 2 workers on both CPUs", many, workers=2),
             (
                 *_points("raw", connections=(16, 64)), *_points("oip-binary", connections=(64,)),
-                *_points("png", connections=(64,)), *_points("raw", MANY, (16,)),
+                *_points("png", connections=(64,)), *_points("raw", MANY, (1,)),
             ),
         ),
     ]  # fmt: skip
@@ -96,10 +102,8 @@ def plan(cpus: Cpus, answer_size: int = 0) -> list[Measured]:
 
 def service_server(name: str, title: str, cpus: int | str, *flags: str, workers: int = 1) -> Server:
     """This service on the CPU, one thread a worker."""
-    command = [sys.executable, "-m", "service", "--port", "{port}", "--provider", "cpu", "--threads", "1"]
-    if workers != 1 or "workers" in Settings.model_fields:  # so that an older checkout can be measured with one
-        command += ["--workers", str(workers)]
-    return Server(name, title, (*command, *flags), cpus)
+    command = (sys.executable, "-m", "service", "--port", "{port}", "--provider", "cpu", "--threads", "1")
+    return Server(name, title, (*command, "--workers", str(workers), *flags), cpus)
 
 
 def _measured_peer(peer: Peer, cpu: int) -> Measured:

@@ -11,7 +11,16 @@ from tests.conftest import Mnist
 
 
 @pytest.mark.parametrize(
-    ("name", "images"), [("raw", 1), ("raw", 256), ("oip-json", 1), ("png", 1), ("png-multipart", 1)]
+    ("name", "images"),
+    [
+        ("raw", 1),
+        ("raw", 256),
+        ("oip-binary", 1),
+        ("oip-binary", 256),
+        ("oip-json", 1),
+        ("png", 1),
+        ("png-multipart", 1),
+    ],
 )
 def test_this_service_answers_them(client: httpx.Client, mnist: Mnist, name: str, images: int) -> None:
     """Every body gets the digits of its labels, but for the few that the network misreads."""

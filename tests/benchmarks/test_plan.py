@@ -26,7 +26,7 @@ def test_the_service_is_asked_in_every_form() -> None:
     """Raw, OIP binary, OIP JSON and PNG with 1, 16 and 64 connections, the binary ones with 256 images too."""
     wanted = {(form, 1, number) for form in ("raw", "oip-binary", "oip-json", "png") for number in (1, 16, 64)}
     wanted |= {(form, 256, number) for form in ("raw", "oip-binary") for number in (1, 16, 64)}
-    assert wanted <= points("digitscope")
+    assert wanted <= points("digitscope") | points("digitscope-many")
 
 
 def test_floors_and_peers_have_the_same_connections() -> None:
