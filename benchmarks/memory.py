@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROC = Path("/proc")
+from benchmarks.processes import processes_of
+
 _LEAST_KB = 20_000  # a smaller process of a server's is a helper, such as Python's resource tracker, and no worker
 
 
@@ -16,21 +17,14 @@ class Memory:
 
 
 def worker_memory(session: int) -> list[Memory]:
-    """The memory of each worker of a server, by the id of the session that it was started in."""
+    """The memory of each larger process of a server, by the id of the session that it was started in."""
     found = []
-    for folder in _PROC.glob("[0-9]*"):
+    for process in processes_of(session):
         try:
-            if _session(folder) != session:
-                continue
-            rollup = (folder / "smaps_rollup").read_text()
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
         except OSError:  # it has just ended
             continue
         sizes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
         if sizes.get("Rss", 0) > _LEAST_KB:
             found.append(Memory(sizes["Rss"] * 1024 / 1e6, sizes["Pss"] * 1024 / 1e6))
     return found
-
-
-def _session(folder: Path) -> int:
-    # The name in parentheses may hold anything; the session is the fourth field after it.
-    return int((folder / "stat").read_text().rpartition(")")[2].split()[3])

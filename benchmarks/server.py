@@ -18,6 +18,7 @@ from benchmarks.digits import KNOWN, ROOT
 from benchmarks.errors import BenchmarkError
 from benchmarks.form import Form
 from benchmarks.places import without_places
+from benchmarks.processes import processes_of
 
 HOST = "127.0.0.1"
 _START = 60.0  # seconds
@@ -65,13 +66,19 @@ def run_server(server: Server) -> Iterator[Running]:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
+    family = []  # as descriptors: an id may by then be another process's
+    for member in processes_of(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            family.append(os.pidfd_open(member))
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_END)
     # What the server's own children left behind would go on taking time from the next one.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    for left in family:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(left, signal.SIGKILL)
+        os.close(left)
     process.wait()
 
 
