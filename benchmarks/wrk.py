@@ -78,8 +78,10 @@ def read_wrk(output: str) -> Load:
         raise BenchmarkError(f"wrk wrote no figures: {output.strip()[-200:]}")
     found = json.loads(line[1])
     failures = {name: found[name] for name in _FAILURES if found[name]}
-    if failures or not found["requests"]:
-        raise BenchmarkError(f"of {found['requests']} requests failed, by kind: {failures or 'all'}")
+    if failures:
+        raise BenchmarkError(f"beside {found['requests']} answers there were failures: {failures}")
+    if not found["requests"]:
+        raise BenchmarkError("not one request was answered in time")
     return Load(found["requests"], found["requests"] / found["microseconds"] * 1e6, found["p50_us"], found["p99_us"])
 
 
