@@ -37,8 +37,8 @@ def _bars(results: Results) -> list[tuple[str, float, str]]:
     for key in dict.fromkeys(key for done in results.rounds for key in done.loads):
         server, form, images, connections = key.split("/")
         rate = results.rate(key)
-        if rate is None or (images, connections) != ("1", "64") or server == "digitscope-refusing":
-            continue  # that one differs in what it refuses, which no closed loop comes to
+        if rate is None or (images, connections) != ("1", "64"):
+            continue
         colour = _OURS if server.startswith("digitscope") else _FLOOR_COLOUR if key == FLOOR else _PEER
         title = results.titles[server] if key == FLOOR else f"{results.titles[server]}: {form}"
         found.append((title, rate.median, colour))

@@ -46,8 +46,8 @@ CLAIMED = frozenset(
     {
         "floor/floor/1/1", "floor/floor/1/64",
         "digitscope/raw/1/1", "digitscope/raw/1/64", "digitscope/oip-binary/1/64", "digitscope/png/1/64",
-        "digitscope-many/raw/256/16", "digitscope-many/oip-binary/256/16",
-        "digitscope-refusing/raw/1/64", "digitscope-int8/raw/1/64", "digitscope-2/raw/1/64",
+        "digitscope/raw/256/16", "digitscope/oip-binary/256/16",
+        "digitscope-int8/raw/1/64", "digitscope-2/raw/1/64",
         "fastapi_plain/plain-upload/1/64", "pytriton/oip-binary/1/64",
     }
 )  # fmt: skip
@@ -67,21 +67,9 @@ def plan(cpus: Cpus, answer_size: int = 0) -> list[Measured]:
             (
                 *_points("raw"), *_points("oip-binary"), *_points("oip-json"), *_points("png"),
                 *_points("png-multipart", connections=(64,)),
-                *_points("raw", MANY, (1,)), *_points("oip-binary", MANY, (1,)),
+                *_points("raw", MANY), *_points("oip-binary", MANY),
             ),
             RATES,
-        ),
-        # By default it refuses what would wait for longer than 100 ms, as 16 connections with 256 images each would.
-        Measured(
-            service_server("digitscope-many", "digitscope, any wait allowed", one, "--max-wait", "60000"),
-            (*_points("raw", MANY, (16, 64)), *_points("oip-binary", MANY, (16, 64))),
-        ),
-        # Of the generator's 1024 connections each has one request waiting at most, which is soon answered: what
-        # refusing costs shows where less wait is allowed.
-        Measured(
-            service_server("digitscope-refusing", "digitscope, refuses after 20 ms", one, "--max-wait", "20"),
-            _points("raw", connections=(64,)),
-            RATES[-1:],
         ),
         Measured(
             service_server("digitscope-int8", "digitscope, int8", one, "--precision", "int8"),

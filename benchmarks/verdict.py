@@ -99,18 +99,18 @@ def _past_peak(server: str, *, served_alone: bool) -> Callable[[Round], float]:
     return figure
 
 
-def _overload(server: str, title: str) -> tuple[Claim, ...]:
+def _overload(server: str) -> tuple[Claim, ...]:
     return (
         Claim(
-            5, f"open loop at 150 %, {title}: requests neither served nor refused", 0,
+            5, "open loop at 150 %: requests neither served nor refused", 0,
             _open(server, 1.5, _errors(server, 1.5)), at_least=False,
         ),
         Claim(
-            5, f"open loop at 150 %, {title}: answers a second / peak", 0.9,
+            5, "open loop at 150 %: answers a second / peak", 0.9,
             _open(server, 1.5, _past_peak(server, served_alone=False)),
         ),
         Claim(
-            5, f"open loop at 150 %, {title}: served a second / peak", 0.6,
+            5, "open loop at 150 %: served a second / peak", 0.6,
             _open(server, 1.5, _past_peak(server, served_alone=True)),
         ),
     )  # fmt: skip
@@ -130,19 +130,18 @@ CLAIMS = (
     Claim(1, "raw / plain FastAPI", 7, _ratio(_rate(_RAW.format(64)), _rate(_PLAIN))),
     Claim(1, "int8, raw / float32 limit", 1, _ratio(_rate("digitscope-int8/raw/1/64"), round_limit)),
     Claim(1, "p50 at one connection / (bare ASGI's + one call)", 2.5, _ratio(_p50, _p50_floors), at_least=False),
-    Claim(2, "256 images, raw / ONNX Runtime's best", 0.9, _ratio(_images("digitscope-many/raw/256/16"), _best)),
+    Claim(2, "256 images, raw / ONNX Runtime's best", 0.9, _ratio(_images("digitscope/raw/256/16"), _best)),
     Claim(
         2,
         "256 images, OIP binary / ONNX Runtime's best",
         0.9,
-        _ratio(_images("digitscope-many/oip-binary/256/16"), _best),
+        _ratio(_images("digitscope/oip-binary/256/16"), _best),
     ),
     Claim(3, "PNG with preprocessing / plain FastAPI", 2.5, _ratio(_rate("digitscope/png/1/64"), _rate(_PLAIN))),
     Claim(4, "two workers / one", 1.6, _ratio(_rate("digitscope-2/raw/1/64"), _rate(_RAW.format(64)))),
     Claim(5, "open loop at 70 %: p99 in ms", 10, _open("digitscope", 0.7, _p99), at_least=False),
     Claim(5, "open loop at 70 %: errors", 0, _open("digitscope", 0.7, _errors("digitscope", 0.7)), at_least=False),
-    *_overload("digitscope", "by default"),
-    *_overload("digitscope-refusing", "refusing after 20 ms"),
+    *_overload("digitscope"),
     Claim(6, "cold start to the first right answer, in s", 1, lambda results: results.cold, at_least=False),
     Claim(6, "resident memory of the worker, in MB", 150, _memory("digitscope"), at_least=False),
     Claim(6, "resident memory of the larger of two workers, in MB", 150, _memory("digitscope-2"), at_least=False),

@@ -68,6 +68,11 @@ class Batcher(Generic[Item, Answer]):
         self._running = False  # in the executor
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._queue and not self._running
+
     def submit(
         self,
         item: Item,
@@ -75,18 +80,19 @@ class Batcher(Generic[Item, Answer]):
         *,
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
+        admitted: bool = False,
     ) -> "asyncio.Future[Answer]":
         """The answer to an item, to be awaited.
 
         It raises what the function raised on the item; DeadlineError when the monotonic clock passed `deadline` before
-        its turn; GoneError when `gone` said then that nobody waits for it.
+        its turn; GoneError when `gone` said then that nobody waits for it. What is `admitted` already is not refused.
 
         Raises:
             OverloadedError: too much waits already, or what waits has waited too long.
         """
         loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system in older Pythons
         now = time.monotonic()
-        if self._queue:
+        if self._queue and not admitted:
             if self._size + size > self._max_waiting:
                 raise OverloadedError(f"{self._size:,} images wait already, and at most {self._max_waiting:,} may")
             # The age of the oldest is the time in the queue, measured and not estimated, whatever the load is made of.

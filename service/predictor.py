@@ -1,6 +1,5 @@
 """The whole request: bytes → image → batcher → engine → answer."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from service.prediction import Prediction, Run, joined
 from service.settings import Settings
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
+_SHARE = 4  # large requests share a batch
 _INSPECTIONS = 1  # at a time: looking inside is to leave the CPUs to predictions
 _WAITING_INSPECTIONS = 16
 # A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
@@ -94,19 +94,18 @@ class Predictor:
     async def _predict_in_pieces(
         self, pixels: Pixels, deadline: float | None, gone: Callable[[], bool] | None
     ) -> Prediction:
-        # A large request is cut into batches, so that others have their turn between them.
-        step = self._max_batch * PIXELS
-        pieces = [pixels[start : start + step] for start in range(0, len(pixels), step)]
-        futures: list[asyncio.Future[Prediction]] = []
-        try:
-            for piece in pieces:
-                future = self._batcher.submit(piece, len(piece) // PIXELS, deadline=deadline, gone=gone)
-                futures.append(future)
-        except OverloadedError:
-            for future in futures:
-                future.cancel()
-            raise
-        return joined(await asyncio.gather(*futures))
+        # One piece after the other, so that what else waits has its turn between them, and what was admitted once is
+        # answered to its end. While nobody else waits a piece is a whole batch.
+        parts: list[Prediction] = []
+        start = 0
+        while start < len(pixels):
+            size = self._max_batch if self._batcher.idle else max(1, self._max_batch // _SHARE)
+            piece = pixels[start : start + size * PIXELS]
+            count = len(piece) // PIXELS
+            admitted = start > 0
+            parts.append(await self._batcher.submit(piece, count, deadline=deadline, gone=gone, admitted=admitted))
+            start += len(piece)
+        return joined(parts)
 
     async def inspect(self, pixels: Pixels, names: Sequence[str]) -> dict[str, Activations]:
         """The named layers or outputs, each float32 (n, *shape of the layer).

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         default=16384, ge=1, description="images that may wait; with more, a request is refused by 503"
     )
     max_wait: float = Field(
-        default=100,
+        default=50,
         gt=0,
         description="milliseconds; while a request has waited longer, further ones are refused by 503",
     )

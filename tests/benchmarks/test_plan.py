@@ -26,7 +26,7 @@ def test_the_service_is_asked_in_every_form() -> None:
     """Raw, OIP binary, OIP JSON and PNG with 1, 16 and 64 connections, the binary ones with 256 images too."""
     wanted = {(form, 1, number) for form in ("raw", "oip-binary", "oip-json", "png") for number in (1, 16, 64)}
     wanted |= {(form, 256, number) for form in ("raw", "oip-binary") for number in (1, 16, 64)}
-    assert wanted <= points("digitscope") | points("digitscope-many")
+    assert wanted <= points("digitscope")
 
 
 def test_floors_and_peers_have_the_same_connections() -> None:
@@ -38,9 +38,8 @@ def test_floors_and_peers_have_the_same_connections() -> None:
 
 
 def test_open_loops_go_past_saturation() -> None:
-    """From 30 to 150 percent on the service as it is measured, and at 150 where it refuses."""
+    """From 30 to 150 percent on the service as it is measured."""
     assert (0.3, 0.5, 0.7, 0.9, 1.0, 1.2, 1.5) == RATES == PLAN["digitscope"].rates
-    assert PLAN["digitscope-refusing"].rates == (1.5,)
 
 
 @pytest.mark.parametrize("measured", PLAN.values(), ids=lambda measured: str(measured.server.name))

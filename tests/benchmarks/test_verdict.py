@@ -19,12 +19,11 @@ _RATES = {
     "floor/floor/1/64": 30_000,
     "digitscope/raw/1/64": 11_000,
     "digitscope/oip-binary/1/64": 10_800,
-    "digitscope-many/raw/256/16": 75,
-    "digitscope-many/oip-binary/256/16": 72,
+    "digitscope/raw/256/16": 75,
+    "digitscope/oip-binary/256/16": 72,
     "digitscope/png/1/64": 4_000,
     "digitscope-int8/raw/1/64": 13_000,
     "digitscope-2/raw/1/64": 17_800,
-    "digitscope-refusing/raw/1/64": 11_000,
     "fastapi_plain/plain-upload/1/64": 1_500,
     "pytriton/oip-binary/1/64": 2_000,
 }
@@ -45,8 +44,7 @@ def results(speed: float = 1.0) -> Results:
         loads={key: Load(1, rate * speed, 500 / speed, 900 / speed) for key, rate in _RATES.items()},
         engines={"float32": Engine(dict.fromkeys(BATCHES, 20_000 * speed), 100 / speed)},
         open_loops={
-            "digitscope": {0.7: open_loop(7_700, 7_700, 0), 1.5: open_loop(16_500, 11_000, 0)},
-            "digitscope-refusing": {1.5: open_loop(16_500, 7_000, 4_000)},
+            "digitscope": {0.7: open_loop(7_700, 7_700, 0), 1.5: open_loop(16_500, 7_000, 4_000)},
         },
         memory={"digitscope": [Memory(90, 80)], "digitscope-2": [Memory(90, 80), Memory(95, 80)]},
     )
