@@ -65,6 +65,7 @@ class Batcher(Generic[Item, Answer]):
         self._queue: deque[_Waiting[Item, Answer]] = deque()
         self._size = 0  # of all in the queue
         self._turn: asyncio.Handle | None = None  # while one is scheduled
+        self._delayed = False  # whether it is to wait for a full batch; uvloop's timers are no asyncio.TimerHandle
         self._running = False  # in the executor
 
     def submit(
@@ -103,11 +104,13 @@ class Batcher(Generic[Item, Answer]):
         """Sees to it that a turn comes: at once, or when a batch that is not full has waited for more."""
         full = self._size >= self._max_batch
         if self._turn is None:
-            at_once = full or not self._max_delay
-            self._turn = (
-                loop.call_soon(self._take_turn) if at_once else loop.call_later(self._max_delay, self._take_turn)
-            )
-        elif full and isinstance(self._turn, asyncio.TimerHandle):
+            delay = 0.0
+            if self._max_delay and not full:  # less what the oldest has waited already, while another batch ran
+                delay = self._queue[0].arrived + self._max_delay - time.monotonic()
+            self._delayed = delay > 0
+            self._turn = loop.call_later(delay, self._take_turn) if delay > 0 else loop.call_soon(self._take_turn)
+        elif full and self._delayed:
+            self._delayed = False
             self._turn.cancel()
             self._turn = loop.call_soon(self._take_turn)
 
