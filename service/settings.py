@@ -61,9 +61,9 @@ class Settings(BaseSettings):
         default=16384, ge=1, description="images that may wait; with more, a request is refused by 503"
     )
     max_wait: float = Field(
-        default=50,
+        default=30,
         gt=0,
-        description="milliseconds; while a request has waited longer, further ones are refused by 503",
+        description="milliseconds that the engine may need for what waits; with more, a request is refused by 503",
     )
     access_log: bool = Field(default=False, description="log a line for each request")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
