@@ -12,12 +12,14 @@ from pydantic_settings import CliApp, SettingsError
 from service.app import create_app
 from service.cpus import available_cpus
 from service.engine import usable_gpu
+from service.listeners import listening_sockets, url
 from service.log import configure_logs
 from service.server import serve
 from service.settings import Settings
 from service.tally import shared_tally
-from service.workers import START_FAILED, Supervisor, listening_sockets
+from service.workers import START_FAILED, Supervisor
 
+_LISTENERS = 16  # a worker
 _log = structlog.get_logger("digitscope")
 
 
@@ -38,9 +40,15 @@ def main() -> int:
         return 2
     configure_logs(settings)
     workers = _workers(settings)
-    if workers == 1:
-        return 0 if serve(create_app(settings), settings.host, settings.port) else START_FAILED
-    return _serve_in_workers(settings, workers)
+    try:
+        sockets = listening_sockets(settings.host, settings.port, workers * _LISTENERS)
+    except OSError as error:
+        _log.error(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+        return START_FAILED
+    if workers > 1:
+        return _serve_in_workers(settings, [sockets[worker::workers] for worker in range(workers)])
+    started = serve(create_app(settings), sockets, lambda: _log.info(f"running on {url(sockets[0])}", workers=1))
+    return 0 if started else START_FAILED
 
 
 def _workers(settings: Settings) -> int:
@@ -52,20 +60,14 @@ def _workers(settings: Settings) -> int:
     return 1 if usable_gpu(settings.provider) else available_cpus()
 
 
-def _serve_in_workers(settings: Settings, workers: int) -> int:
-    try:
-        sockets = listening_sockets(settings.host, settings.port, workers)
-    except OSError as error:
-        _log.error(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
-        return START_FAILED
-    tally = shared_tally(workers)
+def _serve_in_workers(settings: Settings, shares: list[list[socket.socket]]) -> int:
+    tally = shared_tally(len(shares))
 
-    def work(own: socket.socket, ready: Callable[[], None]) -> int:
-        served = serve(create_app(settings, tally), settings.host, settings.port, own, ready)
-        return 0 if served else START_FAILED
+    def work(own: list[socket.socket], ready: Callable[[], None]) -> int:
+        return 0 if serve(create_app(settings, tally), own, ready) else START_FAILED
 
     try:
-        return Supervisor(work, sockets).run()
+        return Supervisor(work, shares).run()
     finally:
         tally.unlink()
 

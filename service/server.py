@@ -5,6 +5,7 @@ import gc
 import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, cast
 
 import uvicorn
@@ -15,21 +16,13 @@ _GRACE = 8  # seconds for requests under way when the service is to end; Docker 
 _YOUNG = 20_000  # objects that may be made before those not needed any more are looked for
 
 
-def serve(
-    app: ASGIApp,
-    host: str,
-    port: int,
-    own: socket.socket | None = None,
-    ready: Callable[[], None] = lambda: None,
-) -> bool:
+def serve(app: ASGIApp, sockets: list[socket.socket], ready: Callable[[], None]) -> bool:
     """Serves in this process until it is told to end; returns whether it could start.
 
-    `own` is its socket where it is one of several workers, and `ready` is called once it answers.
+    `ready` is called once it answers on the sockets.
     """
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=_Protocol,
         ws="none",
         interface="asgi3",
@@ -40,10 +33,17 @@ def serve(
         timeout_graceful_shutdown=_GRACE,
     )
     server = _Server(config, ready)
-    # uvicorn raises the signal that ended it once more when it is done; by then all is in order.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
-    server.run(None if own is None else [own])
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal that ended it once more when it is done; by then all is in order. One that comes before
+    # uvicorn listens to signals counts too.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    if hasattr(signal, "pthread_sigmask"):  # a worker starts with these held back
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+    server.run(sockets)
     return server.started
 
 
