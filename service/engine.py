@@ -129,8 +129,9 @@ class Engine:
             # Where it cannot, that shows when the session is opened or when the first graph is captured.
             with contextlib.suppress(Exception):
                 return Lanes(self._session(model, graphs=True), source, outputs, device="cuda", graphs=True)
+        session = self._session(model)
         try:
-            return Lanes(self._session(model), source, outputs, device="cuda", graphs=False)
+            return Lanes(session, source, outputs, device="cuda", graphs=False)
         except Exception as error:  # onnxruntime raises classes of its own that share only this root
             raise ProviderError(f"{self.provider} opens the model and cannot run it") from error
 

@@ -195,52 +195,79 @@ def test_where_nothing_waits_nothing_is_refused(run: Recorder) -> None:
     assert submit_all([[1, 2, 3]], run, max_waiting=1) == [[1, 4, 9]]
 
 
-def test_a_queue_that_is_too_old_takes_nothing_more(clock: Clock, run: Recorder) -> None:
-    """While the oldest has waited longer than is allowed others are refused, and again taken when it had its turn."""
+def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder) -> None:
+    """While what waits takes longer than is allowed, by the last runs, others are refused; and taken once it is done."""
+    run.seconds = 0.01  # an item
 
     async def main() -> None:
         engine = Engine(clock)
-        own = batcher(run, max_wait=0.125, executor=engine)
-        requests = [own.submit([0])]
-        await asyncio.sleep(0)  # that one runs, and all others wait
-        requests += [own.submit([number]) for number in range(1, 18)]
-        clock.now += 0.125
-        requests.append(own.submit([18]))  # just as long as is allowed
-        clock.now += 0.001
-        for _ in range(3):
-            with pytest.raises(OverloadedError, match=r"^more waits than is answered within 125 ms$"):
-                own.submit([99])
-        while not all(request.done() for request in requests):
-            engine.finish()
-            await asyncio.sleep(0.01)
-        assert [await request for request in requests] == [[number**2] for number in range(19)]
-        assert engine.running == 0
-        later = own.submit([5])
+        own = batcher(run, max_wait=0.25, executor=engine)
+        first = own.submit([0])
         await asyncio.sleep(0)
         engine.finish()
-        assert await later == [25]
+        await first  # so that the pace is known
+        requests = [own.submit([number]) for number in range(1, 3)]
+        await asyncio.sleep(0)  # these run, and all others wait
+        requests += [own.submit([number]) for number in range(3, 29)]  # the last one finds 25 items, a quarter second
+        for _ in range(3):
+            with pytest.raises(OverloadedError, match=r"^what waits already takes more than 250 ms$"):
+                own.submit([99])
+        admitted = own.submit([5], admitted=True)
+        while not all(request.done() for request in (*requests, admitted)):
+            engine.finish()
+            await asyncio.sleep(0.01)
+        assert [await request for request in requests] == [[number**2] for number in range(1, 29)]
+        assert await admitted == [25]
+        later = own.submit([6])
+        await asyncio.sleep(0)
+        engine.finish()
+        assert await later == [36]
 
     on(clock, main())
-    assert [item for batch in run.batches for item in batch] == [[number] for number in (*range(19), 5)]
 
 
-def test_a_short_queue_is_never_too_old(clock: Clock, run: Recorder) -> None:
-    """Up to four batches may wait however long the machine stood still: they are soon done with."""
+def test_a_short_queue_is_never_refused(clock: Clock, run: Recorder) -> None:
+    """Up to four batches may wait however slow the last runs were: they are soon done with."""
+    run.seconds = 3600.0
 
     async def main() -> None:
         engine = Engine(clock)
         own = batcher(run, max_wait=0.125, executor=engine)
-        requests = [own.submit([0])]
+        first = own.submit([0])
         await asyncio.sleep(0)
-        requests.append(own.submit([1]))
-        clock.now += 3600
-        requests += [own.submit([number]) for number in range(2, 18)]  # the last one finds 16, and makes it 17
+        engine.finish()
+        await first
+        requests = [own.submit([1])]
+        await asyncio.sleep(0)
+        requests += [own.submit([number]) for number in range(2, 19)]  # the last one finds 16, and makes it 17
         with pytest.raises(OverloadedError):
             own.submit([99])
         while not all(request.done() for request in requests):
             engine.finish()
             await asyncio.sleep(0.01)
-        assert [await request for request in requests] == [[number**2] for number in range(18)]
+        assert [await request for request in requests] == [[number**2] for number in range(1, 19)]
+
+    on(clock, main())
+
+
+def test_one_run_that_stood_still_refuses_nobody(clock: Clock, run: Recorder) -> None:
+    """A run during which the machine did something else for a minute changes the pace by a sixteenth at most."""
+    run.seconds = 0.001
+
+    async def main() -> None:
+        engine = Engine(clock)
+        own = batcher(run, max_wait=0.1, executor=engine)
+        for seconds in (0.001, 60.0):
+            run.seconds = seconds
+            alone = own.submit([0])
+            await asyncio.sleep(0)
+            engine.finish()
+            await alone
+        requests = [own.submit([number]) for number in range(60)]
+        while not all(request.done() for request in requests):
+            engine.finish()
+            await asyncio.sleep(0.01)
+        assert [await request for request in requests] == [[number**2] for number in range(60)]
 
     on(clock, main())
 

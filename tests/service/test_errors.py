@@ -45,13 +45,6 @@ def test_every_error_is_refused_and_counted(kind: type[DigitscopeError]) -> None
     assert sum(counts.values()) == 1
 
 
-def test_a_status_of_the_caller_s_protocol_takes_the_table_s_place() -> None:
-    """Where a route says which status it answers by, that one is sent, and the error is counted as it is."""
-    metrics = Metrics(Tally(), (), 1)
-    assert refusal(EngineError("the engine failed"), metrics, 503).status_code == 503
-    assert metrics.refusals.of(metrics.tally.total())[REASONS.index("Engine")] == 1
-
-
 def test_the_tree_is_shown() -> None:
     """The module's docstring draws each class once, under its parent."""
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DigitscopeError)}

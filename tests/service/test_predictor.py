@@ -30,7 +30,7 @@ def test_the_digit_is_the_best_guess() -> None:
     probabilities = np.full(10, 0.099, np.float32)
     probabilities[6] = 0.109
     run = Run(probabilities[None], probabilities[None])
-    assert run.digits.tolist() == [6]
+    assert run.digits == [6]
     assert json.loads(Prediction(run, 0, 1).json[0])["digit"] == 6
 
 

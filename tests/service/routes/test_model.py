@@ -21,6 +21,8 @@ def test_what_really_runs_is_shown(client: httpx.Client, model_bytes: bytes, mod
         "provider": "CPUExecutionProvider",
         "asked": "cpu",
         "fallback": None,
+        "graphs": False,
+        "precision": "fp32",
         "threads": 1,  # a worker has one; there is a worker for each CPU
         "onnxruntime": onnxruntime.__version__,
         "version": model_folder.name,
