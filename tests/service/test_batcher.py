@@ -196,7 +196,7 @@ def test_where_nothing_waits_nothing_is_refused(run: Recorder) -> None:
 
 
 def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder) -> None:
-    """While what waits takes longer than is allowed, by the last runs, others are refused; and taken once it is done."""
+    """While what waits takes longer than is allowed, by the last runs, others are refused; taken when it is done."""
     run.seconds = 0.01  # an item
 
     async def main() -> None:
@@ -228,7 +228,7 @@ def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder
 
 def test_a_short_queue_is_never_refused(clock: Clock, run: Recorder) -> None:
     """Up to four batches may wait however slow the last runs were: they are soon done with."""
-    run.seconds = 3600.0
+    run.seconds = 5.0
 
     async def main() -> None:
         engine = Engine(clock)
@@ -263,6 +263,7 @@ def test_one_run_that_stood_still_refuses_nobody(clock: Clock, run: Recorder) ->
             await asyncio.sleep(0)
             engine.finish()
             await alone
+        run.seconds = 0.001
         requests = [own.submit([number]) for number in range(60)]
         while not all(request.done() for request in requests):
             engine.finish()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from service import errors
-from service.errors import DigitscopeError, EngineError, GoneError, RequestError
+from service.errors import DigitscopeError, GoneError, RequestError
 from service.metrics import REASONS, Metrics
 from service.refusal import STATUSES, refusal
 from service.tally import Tally
