@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from service.answer import JSON, Answer, Header, json_answer
 from service.call import Call
-from service.errors import MalformedError, UnknownError
+from service.errors import MalformedError
 from service.predictor import Predictor
 from service.protocol import description
 from service.protocol.codec import InferAnswer, InferRequest, decode, encode
 from service.protocol.compression import WORTHWHILE, compress, decompress
 from service.protocol.example import example_request
-from service.protocol.inference import execute
+from service.protocol.inference import execute, named
 from service.routes.predict import ERRORS
 from service.state import SharedPredictor, SharedState
 from service.thin import ThinRoute
@@ -30,12 +30,7 @@ def _named(
     predictor: SharedPredictor, model: Annotated[str, Path(examples=["digits"])], version: str | None = None
 ) -> Predictor:
     """The predictor, if it serves the model and version of the path."""
-    manifest = predictor.engine.manifest
-    if model != manifest.name:
-        raise UnknownError(f"there is no model '{model[:40]}' here")
-    if version not in (None, manifest.version):
-        raise UnknownError(f"the model '{model}' has no version '{version[:40] if version else ''}' here")
-    return predictor
+    return named(predictor, model, version)
 
 
 NamedPredictor = Annotated[Predictor, Depends(_named)]
@@ -144,7 +139,7 @@ _INFER: dict[str, Any] = {
 async def infer(call: Call) -> Response:
     """Runs the model on prepared digits, (n, 1, 28, 28), bright ink on black."""
     shared = call.shared
-    predictor = _named(shared.predictor, **call.path_params)
+    predictor = named(shared.predictor, **call.path_params)
     manifest = predictor.engine.manifest
     fields = call.fields
     body = await call.body()
