@@ -97,9 +97,10 @@ def _serve(
         ),
         ready,
     )
-    # uvicorn raises the signal that ended it once more when it is done; by then all is in order.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # uvicorn raises the signal that ended it once more when it is done; by then all is in order. One that comes before
+    # uvicorn listens to signals counts too.
+    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+    signal.signal(signal.SIGINT, lambda *_: setattr(server, "should_exit", True))
     server.run(None if own is None else [own])
     return 0 if server.started else START_FAILED
 

@@ -22,6 +22,7 @@ START_FAILED = 3
 """The exit status of a worker that will not start however often it is tried."""
 
 _BACKLOG = 2048
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _FLAPPING = 1.0  # seconds; a worker that lived for less is replaced only after as long
 _log = structlog.get_logger("digitscope")
 
@@ -66,7 +67,7 @@ class Supervisor:
         wakeup, waking = socket.socketpair()
         waking.setblocking(False)
         signal.set_wakeup_fd(waking.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, self._note)
         for index in range(len(self._sockets)):
             self._start(index)
@@ -104,7 +105,11 @@ class Supervisor:
 
     def _start(self, index: int) -> None:
         worker = self._context.Process(target=self._work, args=(index,), name=f"worker-{index}")
+        # A signal that came between the fork and the worker's own handling would be noted by the parent's handler in
+        # the worker, where nobody reads the note, and the worker would serve on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         worker.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         self._workers[index] = worker
         self._started[index] = time.monotonic()
 
@@ -119,7 +124,8 @@ class Supervisor:
         _log.error("a worker died and is replaced", pid=worker.pid, status=worker.exitcode)
         if time.monotonic() - self._started[index] < _FLAPPING:
             time.sleep(_FLAPPING)
-        self._start(index)
+        if not self._signals:  # as none came meanwhile
+            self._start(index)
         return 0
 
     def _end(self, number: signal.Signals) -> None:
@@ -133,6 +139,9 @@ class Supervisor:
     def _work(self, index: int) -> None:
         """What a worker does, in its own process."""
         signal.set_wakeup_fd(-1)
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         for other in self._sockets[:index] + self._sockets[index + 1 :]:
             other.close()
         threading.Thread(target=_end_with_parent, daemon=True).start()
