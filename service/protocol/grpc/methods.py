@@ -76,7 +76,9 @@ async def model_infer(state: State, request: Message, call: ServicerContext) -> 
     if remaining is not None:
         timeout = remaining if inference.timeout is None else min(remaining, inference.timeout)
         inference = inference._replace(timeout=timeout)
-    values = await execute(inference, predictor, call.cancelled)
+    # Nobody asks whether the caller is still there: gRPC cancels this task when he goes or his time is over, and with
+    # it what waits in the queue. Its own `cancelled()` says no even then.
+    values = await execute(inference, predictor)
     if inference.selection.layers:  # thousands of numbers an image
         return await run_in_threadpool(encode, inference, values, manifest)
     return encode(inference, values, manifest)

@@ -64,6 +64,10 @@ class _Outcome(NamedTuple):
     code: grpc.StatusCode = grpc.StatusCode.OK
     sentence: str = ""
 
+    def serialized(self) -> bytes:
+        """The answer's bytes."""
+        return cast("bytes", self.answer.SerializeToString())
+
 
 class _Handler:
     """One method as gRPC calls it, with bytes: what cannot be read is refused here, and answers are counted."""
@@ -87,14 +91,15 @@ class _Handler:
         if outcome.answer is None:
             metadata = _PUSHBACK if outcome.code is grpc.StatusCode.UNAVAILABLE else ()
             await call.abort(outcome.code, outcome.sentence, metadata)  # raises
-        return cast("bytes", outcome.answer.SerializeToString())
+        return outcome.serialized()
 
     async def _stream(self, requests: AsyncIterator[bytes], call: ServicerContext) -> AsyncIterator[bytes]:
         # One after the other: the answers of a stream come in the order of its requests, and a bad one ends nothing.
         async for data in requests:
             outcome = await self._outcome(data, call)
-            answer = outcome.answer or pb.ModelStreamInferResponse(error_message=outcome.sentence)
-            yield answer.SerializeToString()
+            if outcome.answer is None:
+                outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
+            yield outcome.serialized()
 
     async def _outcome(self, data: bytes, call: ServicerContext) -> _Outcome:
         metrics = self._state.metrics
