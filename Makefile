@@ -11,7 +11,7 @@ BIN = $(VENV)/bin
 # A stamp stands for an installed set of extras; a newer pyproject.toml or another runtime makes it out of date.
 STAMP = $(VENV)/.installed-$(RUNTIME)
 
-.PHONY: help setup serve test train lint proto clean
+.PHONY: help setup serve test train bench lint proto clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -26,6 +26,9 @@ test: $(STAMP)-train-dev ## run the tests
 train: $(STAMP)-train ## train, export and verify a new model version (ARGS='--epochs 30')
 	$(BIN)/python -m training $(ARGS)
 
+bench: $(STAMP)-train-dev ## run the benchmarks (ARGS='--quick')
+	$(BIN)/python -m benchmarks $(ARGS)
+
 lint: $(STAMP)-train-dev ## check style, types and the directions of imports
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -36,7 +39,7 @@ proto: $(STAMP)-train-dev ## compile the gRPC service's inference.proto
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. service/protocol/grpc/inference.proto
 
 clean: ## remove the environment and what tools left
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # What is installed of a larger set serves for a smaller one.
 $(STAMP)-train-dev: EXTRAS = $(RUNTIME),train,dev

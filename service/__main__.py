@@ -1,25 +1,25 @@
 """`python -m service`: serves the model."""
 
-import signal
+import os
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
-import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from service.app import create_app
 from service.cpus import available_cpus
 from service.engine import usable_gpu
+from service.listeners import listening_sockets, url
 from service.log import configure_logs
+from service.server import serve
 from service.settings import Settings
 from service.tally import shared_tally
-from service.workers import START_FAILED, Supervisor, listening_sockets
+from service.workers import START_FAILED, Supervisor
 
-_GRACE = 8  # seconds for requests under way when the service is to end; Docker waits for 10
+_LISTENERS = 16  # a worker
 _log = structlog.get_logger("digitscope")
 
 
@@ -40,69 +40,36 @@ def main() -> int:
         return 2
     configure_logs(settings)
     workers = _workers(settings)
-    return _serve(settings) if workers == 1 else _serve_in_workers(settings, workers)
+    try:
+        sockets = listening_sockets(settings.host, settings.port, workers * _LISTENERS)
+    except OSError as error:
+        _log.error(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+        return START_FAILED
+    if workers > 1:
+        return _serve_in_workers(settings, [sockets[worker::workers] for worker in range(workers)])
+    started = serve(create_app(settings), sockets, lambda: _log.info(f"running on {url(sockets[0])}", workers=1))
+    return 0 if started else START_FAILED
 
 
 def _workers(settings: Settings) -> int:
+    if not hasattr(os, "fork"):  # on Windows
+        return 1
     if settings.workers != "auto":
         return settings.workers
     # A GPU is shared best by batches that are as large as they can be, and so by one process that gathers them.
     return 1 if usable_gpu(settings.provider) else available_cpus()
 
 
-def _serve_in_workers(settings: Settings, workers: int) -> int:
+def _serve_in_workers(settings: Settings, shares: list[list[socket.socket]]) -> int:
+    tally = shared_tally(len(shares))
+
+    def work(own: list[socket.socket], ready: Callable[[], None]) -> int:
+        return 0 if serve(create_app(settings, tally), own, ready) else START_FAILED
+
     try:
-        sockets = listening_sockets(settings.host, settings.port, workers)
-    except OSError as error:
-        _log.error(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
-        return START_FAILED
-    tally = shared_tally(workers)
-    try:
-        return Supervisor(lambda own, ready: _serve(settings, tally, own, ready), sockets).run()
+        return Supervisor(work, shares).run()
     finally:
         tally.unlink()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which tells when it answers."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to answer."""
-        await super().startup(sockets)
-        if self.started:
-            self._ready()
-
-
-def _serve(
-    settings: Settings,
-    tally: Path | None = None,
-    own: socket.socket | None = None,
-    ready: Callable[[], None] = lambda: None,
-) -> int:
-    """Serves in this process, on a socket of its own where it is one of several."""
-    server = _Server(
-        uvicorn.Config(
-            create_app(settings, tally),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_GRACE,
-        ),
-        ready,
-    )
-    # uvicorn raises the signal that ended it once more when it is done; by then all is in order. One that comes before
-    # uvicorn listens to signals counts too.
-    signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
-    signal.signal(signal.SIGINT, lambda *_: setattr(server, "should_exit", True))
-    server.run(None if own is None else [own])
-    return 0 if server.started else START_FAILED
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 import service
 from service.answer import json_answer
-from service.engine import Engine
+from service.engine import Engine, usable_gpu
 from service.errors import DigitscopeError, ModelError
-from service.manifest import Manifest, load_manifest, load_model, versions
+from service.lanes import SIZES
+from service.manifest import Manifest, Precision, load_manifest, load_model, versions
 from service.metrics import Metrics
 from service.observe import BodyLimit, Observe
 from service.predictor import Predictor
@@ -58,10 +59,23 @@ class _Application(FastAPI):
         await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
-        document = super().openapi()
-        document["components"]["schemas"].update(REQUEST_SCHEMAS)
-        return document
+        """The OpenAPI document, with what FastAPI would find in signatures alone."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document["components"]["schemas"].update(REQUEST_SCHEMAS)
+            for path, operations in document["paths"].items():
+                for operation in operations.values():
+                    operation["parameters"] = [*_path_parameters(path), *operation.get("parameters", [])]
+        return super().openapi()
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    examples = {"model": "digits", "version": "1"}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": example}
+        for name, example in examples.items()
+        if f"{{{name}}}" in path
+    ]
 
 
 def create_app(settings: Settings, tally: Path | None = None) -> FastAPI:
@@ -84,16 +98,17 @@ def create_app(settings: Settings, tally: Path | None = None) -> FastAPI:
     app.mount("/static", StaticFiles(directory=WEB))
     paths = (getattr(route, "path", "") for router in routers for route in router.routes)
     grpc_routes = GRPC_ROUTES.values() if settings.grpc_port else ()
-    metrics = Metrics(Tally(tally), (*paths, "/openapi.json", *grpc_routes), settings.max_batch)
+    routes = (*paths, "/openapi.json", *grpc_routes)
+    metrics = Metrics(Tally(tally), routes, settings.max_batch or SIZES[-1])
     state = app.state.digitscope = State(settings, metrics)
     app.shares_ports = tally is not None
     app.add_exception_handler(DigitscopeError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_middleware(BodyLimit, max_body=settings.max_body)
-    app.shortcut = Shortcut(app.beneath, state)
+    app.shortcut = Shortcut()
     failure = json_answer({"error": FAILURE}, 500)
-    app.front = Observe(app.shortcut, metrics, access_log=settings.access_log, failure=failure)
+    app.front = Observe(app.beneath, app.shortcut, state, failure)
     return app
 
 
@@ -108,7 +123,16 @@ def open_engine(settings: Settings) -> Engine:
     manifest = load_manifest(directory)
     if (manifest.name, manifest.version) != (settings.model_name, directory.name):
         raise ModelError(f"{directory} holds another model: {manifest.name}, version {manifest.version}")
-    return Engine(load_model(directory, manifest), manifest, provider=settings.provider, threads=settings.threads)
+    precision = _precision(settings, manifest)
+    variant = None if precision == "fp32" else (precision, load_model(directory, manifest, precision))
+    model = load_model(directory, manifest)
+    return Engine(model, manifest, provider=settings.provider, threads=settings.threads, variant=variant)
+
+
+def _precision(settings: Settings, manifest: Manifest) -> Precision:
+    if settings.precision != "auto":
+        return settings.precision
+    return "int8" if "int8" in manifest.variants and not usable_gpu(settings.provider) else "fp32"
 
 
 def _directory(settings: Settings) -> Path:
@@ -136,7 +160,9 @@ async def _lifespan(app: _Application) -> AsyncIterator[None]:
         sha256=engine.manifest.sha256,
         provider=engine.provider,
         asked=state.settings.provider,
+        precision=engine.precision,
         fallback=engine.fallback,
+        graphs=engine.graphs,
         threads=engine.threads,
     )
     async with _grpc(state, shared=app.shares_ports):

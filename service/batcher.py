@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from service.errors import DeadlineError, GoneError, OverloadedError
@@ -17,7 +18,8 @@ from service.errors import DeadlineError, GoneError, OverloadedError
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-_SHORT = 4  # batches
+_SHORT = 4  # batches: a queue that is never refused
+_MEMORY = 16  # runs that the pace is taken from
 _PATIENCE = 0.01  # seconds in the queue after which it is worth asking whether the caller is still there
 
 
@@ -51,9 +53,10 @@ class Batcher(Generic[Item, Answer]):
     ) -> None:
         """`run` gives one answer an item, in order.
 
-        `max_waiting` bounds the sizes of all that wait, `max_wait` their time: in seconds, how long the longest may
-        have waited when another comes. `max_delay`, in seconds, is how long a batch that is not full waits for more.
-        `waited` is told of each batch how many requests it has and how long they waited together.
+        `max_waiting` bounds the sizes of all that wait, and `max_wait` the seconds that running them will take, by how
+        long the last ones took; a few batches may wait in any case. `max_delay`, in seconds, is how long a batch that
+        is not full waits for more. `waited` is told of each batch how many requests it has and how long they waited
+        together.
         """
         self._run = run
         self._max_batch = max_batch
@@ -65,7 +68,15 @@ class Batcher(Generic[Item, Answer]):
         self._queue: deque[_Waiting[Item, Answer]] = deque()
         self._size = 0  # of all in the queue
         self._turn: asyncio.Handle | None = None  # while one is scheduled
+        self._delayed = False  # whether it is to wait for a full batch; uvloop's timers are no asyncio.TimerHandle
         self._running = False  # in the executor
+        self._pace = 0.0  # seconds that a size of 1 takes, of late
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._queue and not self._running
 
     def submit(
         self,
@@ -74,24 +85,23 @@ class Batcher(Generic[Item, Answer]):
         *,
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
+        admitted: bool = False,
     ) -> "asyncio.Future[Answer]":
         """The answer to an item, to be awaited.
 
         It raises what the function raised on the item; DeadlineError when the monotonic clock passed `deadline` before
-        its turn; GoneError when `gone` said then that nobody waits for it.
+        its turn; GoneError when `gone` said then that nobody waits for it. What is `admitted` already is not refused.
 
         Raises:
-            OverloadedError: too much waits already, or what waits has waited too long.
+            OverloadedError: too much waits already.
         """
-        loop = asyncio.get_running_loop()
-        now = time.monotonic()
-        if self._queue:
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system in older Pythons
+        if self._size and not admitted:
             if self._size + size > self._max_waiting:
                 raise OverloadedError(f"{self._size:,} images wait already, and at most {self._max_waiting:,} may")
-            # The age of the oldest is the time in the queue, measured and not estimated, whatever the load is made of.
-            # But a short queue is soon done with: it is old when the machine stood still, and not for too much work.
-            if self._size > _SHORT * self._max_batch and now - self._queue[0].arrived > self._max_wait:
-                raise OverloadedError(f"more waits than is answered within {self._max_wait * 1000:g} ms")
+            if self._size > _SHORT * self._max_batch and self._size * self._pace > self._max_wait:
+                raise OverloadedError(f"what waits already takes more than {self._max_wait * 1000:g} ms")
+        now = time.monotonic()
         waiting: _Waiting[Item, Answer] = _Waiting(item, size, now, deadline, gone, loop.create_future())
         self._queue.append(waiting)
         self._size += size
@@ -103,13 +113,17 @@ class Batcher(Generic[Item, Answer]):
         """Sees to it that a turn comes: at once, or when a batch that is not full has waited for more."""
         full = self._size >= self._max_batch
         if self._turn is None:
-            at_once = full or not self._max_delay
+            delay = 0.0
+            if self._max_delay and not full:  # less what the oldest has waited already, while another batch ran
+                delay = self._queue[0].arrived + self._max_delay - time.monotonic()
+            self._delayed = delay > 0
             self._turn = (
-                loop.call_soon(self._take_turn) if at_once else loop.call_later(self._max_delay, self._take_turn)
+                loop.call_later(delay, self._take_turn, loop) if delay > 0 else loop.call_soon(self._take_turn, loop)
             )
-        elif full and isinstance(self._turn, asyncio.TimerHandle):
+        elif full and self._delayed:
+            self._delayed = False
             self._turn.cancel()
-            self._turn = loop.call_soon(self._take_turn)
+            self._turn = loop.call_soon(self._take_turn, loop)
 
     def _take(self, now: float) -> list[_Waiting[Item, Answer]]:
         """The next items that fit into one batch, without those that it is too late for."""
@@ -139,19 +153,27 @@ class Batcher(Generic[Item, Answer]):
             self._waited(len(batch), waited)
         return batch
 
-    def _take_turn(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turn = None
-        batch = self._take(time.monotonic())
-        if not batch:
-            return
-        items = [waiting.item for waiting in batch]
-        if self._executor is None:
-            self._finish(batch, self._answers(items))
-        else:
-            self._running = True
-            running = loop.run_in_executor(self._executor, self._answers, items)
-            running.add_done_callback(lambda done: self._finish(batch, done.result()))
+        while batch := self._take(time.monotonic()):
+            if self._executor is not None:
+                self._running = True
+                running = loop.run_in_executor(self._executor, self._answers_to, batch)
+                running.add_done_callback(partial(self._finished, batch, loop))
+                return
+            self._finish(batch, self._answers_to(batch), loop)
+            # Between batches the event loop reads what has come. Where that is more than batches can keep up with, most
+            # of its time would go into refusing; so a long queue is worked off first.
+            if self._size <= _SHORT * self._max_batch:
+                return
+
+    def _answers_to(self, batch: list[_Waiting[Item, Answer]]) -> list[Answer | Exception]:
+        started = time.monotonic()
+        answers = self._answers([waiting.item for waiting in batch])
+        pace = (time.monotonic() - started) / sum(waiting.size for waiting in batch)
+        # A run during which the machine did something else is not believed to have taken more than twice as long.
+        self._pace += (min(pace, 2 * self._pace) - self._pace) / _MEMORY if self._pace else pace
+        return answers
 
     def _answers(self, items: list[Item]) -> list[Answer | Exception]:
         """One answer an item, or what went wrong with it: an item that fails takes none of its neighbours with it."""
@@ -165,10 +187,20 @@ class Batcher(Generic[Item, Answer]):
             return [self._answers([item])[0] for item in items]
         return list(answers)
 
-    def _finish(self, batch: list[_Waiting[Item, Answer]], answers: list[Answer | Exception]) -> None:
+    def _finished(
+        self,
+        batch: list[_Waiting[Item, Answer]],
+        loop: asyncio.AbstractEventLoop,
+        done: "asyncio.Future[list[Answer | Exception]]",
+    ) -> None:
         self._running = False
+        self._finish(batch, done.result(), loop)
+
+    def _finish(
+        self, batch: list[_Waiting[Item, Answer]], answers: list[Answer | Exception], loop: asyncio.AbstractEventLoop
+    ) -> None:
         if self._queue:
-            self._schedule(asyncio.get_running_loop())
+            self._schedule(loop)
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.future.done():  # cancelled while the batch ran
                 continue

@@ -42,21 +42,16 @@ class Call(Request):
         fields: the header fields by name in lower case; of one that comes several times, the last.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, shared: State) -> None:
+    def __init__(self, scope: Scope, receive: Receive, shared: State, fields: dict[bytes, bytes]) -> None:
         # Not Starlette's own, which prepares for much that a thin route never asks.
         self.scope = scope
         self.shared = shared
-        self.fields: dict[bytes, bytes] = dict(scope["headers"])
+        self.fields = fields
         self._receive = receive
 
     def whole(self) -> Request:
         """The same as Starlette has it, its body not read yet, and within the limit."""
         return Request(self.scope, limited(self.scope, self._receive, self.shared.settings.max_body))
-
-    @property
-    def media_type(self) -> bytes:
-        """The Content-Type in lower case, without its parameters."""
-        return self.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
 
     async def body(self) -> bytes:
         """The whole body.

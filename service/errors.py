@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree. It knows no HTTP: `service.app` holds the table of statuses.
+"""Everything that can go wrong, as one tree. It knows no HTTP: `service.refusal` holds the table of statuses.
 
     DigitscopeError
     ├── RequestError            the caller can mend it

@@ -97,6 +97,7 @@ class _Counts(Collector):
                 "version": manifest.version,
                 "sha256": manifest.sha256,
                 "provider": engine.provider,
+                "precision": engine.precision,
                 "threads": str(engine.threads),
             },
         )

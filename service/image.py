@@ -29,6 +29,8 @@ SIDE = 28  # pixels along each side of what the network sees
 PIXELS = SIDE * SIDE
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _DEEP = ("I", "F")  # Pillow's modes of more than 8 bits: I;16 and its kin, I of 32 bits, F of real numbers
+_TELLING = ("PNG", "BMP", "GIF")
+_METADATA = frozenset(("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"))
 _BOX = 20  # pixels, the longest side of the ink
 _SMALLEST = 8  # pixels along each side of a picture
 _DETAIL = 1024  # pixels along the longest side: still 20 along a digit of a fiftieth of that
@@ -66,6 +68,9 @@ def decode(picture: Image.Image) -> Image.Image:
     """
     try:
         picture.load()
+        # Looking for an orientation takes as long as decoding a digit; these formats tell beforehand if there is one.
+        if picture.format in _TELLING and _METADATA.isdisjoint(picture.info):
+            return picture
         return ImageOps.exif_transpose(picture)
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
         raise NotAPictureError("the picture is damaged and cannot be decoded") from error
@@ -90,7 +95,9 @@ def grey_levels(picture: Image.Image) -> Grey:
         ink = (luminance * opacity).sum() / covered if covered else 0.0
         ground = 0.0 if ink > 127.5 else 255.0
         return (luminance * opacity + ground * (1 - opacity)).astype(np.float32)
-    return np.asarray(_reduced(picture.convert("L")), np.float32)
+    if picture.mode != "L":
+        picture = picture.convert("L")
+    return np.asarray(_reduced(picture), np.float32)
 
 
 def _reduced(picture: Image.Image) -> Image.Image:
@@ -116,18 +123,23 @@ def canonical(grey: Grey) -> Digit:
     The border tells the ground; what differs from it is ink. A picture without contrast gives a black image.
     """
     border = np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))
-    ground = float(np.median(border))
+    border.sort()
+    ground = (float(border[(len(border) - 1) // 2]) + float(border[len(border) // 2])) / 2  # the median
     darker, brighter = ground - float(grey.min()), float(grey.max()) - ground
     contrast = max(darker, brighter)
     if contrast < _FAINTEST:
         return np.zeros((SIDE, SIDE), np.uint8)
-    ink = np.maximum(ground - grey if darker > brighter else grey - ground, 0) * np.float32(255 / contrast)
+    ink = grey - np.float32(ground)
+    if darker > brighter:
+        np.negative(ink, ink)
+    np.maximum(ink, 0, out=ink)
+    ink *= np.float32(255 / contrast)
 
     boxed = _boxed(ink)
     height, width = boxed.shape
-    mass = boxed.sum()
-    centre_y = float((boxed.sum(axis=1) * np.arange(height)).sum() / mass)
-    centre_x = float((boxed.sum(axis=0) * np.arange(width)).sum() / mass)
+    rows, columns = boxed.sum(axis=1, dtype=np.float64), boxed.sum(axis=0, dtype=np.float64)
+    mass = rows.sum()
+    centre_y, centre_x = float(rows @ np.arange(height) / mass), float(columns @ np.arange(width) / mass)
     # The faint fringe may fall outside, strong ink never does: the canvas is as much larger as the fringe is wide.
     fringe = (max(height, width) - _BOX) // 2
     size = SIDE + 2 * fringe
@@ -146,9 +158,10 @@ def _boxed(ink: Grey) -> Grey:
     """
     strong = ink > _NOISE * 255
     rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
-    scale = _BOX / (1 + max(rows[-1] - rows[0], columns[-1] - columns[0]))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    scale = _BOX / max(bottom - top, right - left)
     fringe = round(1 / scale)
-    ink = np.pad(ink, fringe)[rows[0] : rows[-1] + 2 * fringe + 1, columns[0] : columns[-1] + 2 * fringe + 1]
+    ink = _cut(ink, top - fringe, bottom + fringe, left - fringe, right + fringe)
     height, width = ink.shape
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if size == (width, height):
@@ -158,6 +171,18 @@ def _boxed(ink: Grey) -> Grey:
     resized = np.asarray(Image.fromarray(ink).resize(size, filtering), np.float32)
     full: Grey = np.clip(resized * np.float32(255 / resized.max()), 0, 255)
     return full
+
+
+def _cut(ink: Grey, top: int, bottom: int, left: int, right: int) -> Grey:
+    """The part of the ink between bounds; what of it lies outside the picture has none."""
+    height, width = ink.shape
+    if top >= 0 and left >= 0 and bottom <= height and right <= width:
+        return ink[top:bottom, left:right]
+    part = np.zeros((bottom - top, right - left), np.float32)
+    inside = ink[max(top, 0) : bottom, max(left, 0) : right]
+    y, x = max(-top, 0), max(-left, 0)
+    part[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+    return part
 
 
 def as_is(picture: Image.Image) -> Digit:

@@ -9,16 +9,19 @@ import os
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.errors import ModelError
 from service.layer import Layer
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+Faster = Literal["int8"]  # the precisions of which a version may have a file beside the contract's own
+Precision = Literal["fp32"] | Faster
 _VERSION = "[1-9][0-9]*"
+_SHA256 = "^[0-9a-f]{64}$"
 
 
 class _Frozen(BaseModel):
@@ -58,6 +61,22 @@ class Golden(_Frozen):
         return data
 
 
+class Variant(_Frozen):
+    """A faster file of the same version, that reads (nearly) every digit as the float32 file does.
+
+    It takes and gives the same tensors under the same names; its inner tensors are its own, so feature maps are always
+    the float32 file's. `golden` holds its logits for each of the manifest's golden images, by ONNX's own definition of
+    the operators.
+    """
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$", description="its name, in the version's folder")
+    sha256: str = Field(pattern=_SHA256, description="of that file")
+    metrics: dict[str, float] = Field(description="each a figure by name, as those of float32")
+    agreement: float = Field(ge=0, le=1, description="share of the test images that get the float32 file's digit")
+    calibration: str = Field(description="what the ranges of its activations were taken from, in words")
+    golden: tuple[Annotated[tuple[float, ...], Field(min_length=10, max_length=10)], ...]
+
+
 class Manifest(_Frozen):
     """The contract's data about one version of one model."""
 
@@ -65,7 +84,7 @@ class Manifest(_Frozen):
     name: str
     version: str = Field(pattern=f"^{_VERSION}$")
     created: datetime
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the ONNX file")
+    sha256: str = Field(pattern=_SHA256, description="of the ONNX file")
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     layers: tuple[Layer, ...] = Field(description="in the order of computation; the last one gives the logits")
@@ -77,6 +96,14 @@ class Manifest(_Frozen):
     data: dict[str, str] = Field(description="SHA-256 of each decompressed data file that was read")
     metrics: dict[str, dict[str, float]] = Field(description="by 'seed N', each a figure by name")
     libraries: dict[str, str] = Field(description="versions that made the model")
+    variants: dict[Faster, Variant] = Field(default={}, description="faster files of this version, by precision")
+
+    @model_validator(mode="after")
+    def _golden_of_variants(self) -> Self:
+        for precision, variant in self.variants.items():
+            if len(variant.golden) != len(self.golden):
+                raise ValueError(f"{precision} answers {len(variant.golden)} of {len(self.golden)} golden images")
+        return self
 
     def __hash__(self) -> int:
         """By the ONNX file, which no two versions share."""
@@ -120,20 +147,26 @@ def save_manifest(manifest: Manifest, directory: Path) -> None:
     partial.replace(directory / MANIFEST_FILE)
 
 
-def load_model(directory: Path, manifest: Manifest) -> bytes:
-    """The bytes of the ONNX file, checked against the manifest's SHA-256.
+def load_model(directory: Path, manifest: Manifest, precision: Precision = "fp32") -> bytes:
+    """The bytes of the ONNX file of that precision, checked against the manifest's SHA-256.
 
     Raises:
-        ModelError: the file cannot be read, or is not the one that was verified.
+        ModelError: the version has no such file, or it cannot be read, or is not the one that was verified.
     """
-    path = directory / MODEL_FILE
+    file, promised = MODEL_FILE, manifest.sha256
+    if precision != "fp32":
+        variant = manifest.variants.get(precision)
+        if variant is None:
+            raise ModelError(f"version {manifest.version} of {manifest.name} has no {precision} variant")
+        file, promised = variant.file, variant.sha256
+    path = directory / file
     try:
         model = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     digest = hashlib.sha256(model).hexdigest()
-    if digest != manifest.sha256:
-        raise ModelError(f"{path} has SHA-256 {digest[:12]}…, but its manifest says {manifest.sha256[:12]}…")
+    if digest != promised:
+        raise ModelError(f"{path} has SHA-256 {digest[:12]}…, but its manifest says {promised[:12]}…")
     return model
 
 

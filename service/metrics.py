@@ -7,7 +7,7 @@ The counts lie in a `Tally`, where adding is cheap enough for the way of every r
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -22,6 +22,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 STATUSES = (200, 304, 400, 404, 405, 413, 415, 499, 500, 503, 504, 0)  # 0 is any other
 REASONS = (
     "Malformed", "Unknown", "Method", "TooLarge", "NotAPicture", "Overloaded", "Deadline", "Gone", "NotReady", "Engine",
+    "Model", "Provider",
 )  # fmt: skip
 STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")  # of a request
 RUN_STAGES = STAGES[3:]  # of a run of the engine
@@ -119,15 +120,15 @@ class Metrics:
         self._own[slot] += requests
         self._own[slot + 1] += seconds
 
-    def ran(self, requests: int, images: int, digits: NDArray[np.int64], seconds: tuple[float, float, float]) -> None:
-        """Counts a run of the engine for so many requests: how often each digit came out (10,), each stage's time."""
-        first = self.runs.first + images * self.runs.shape[1]
+    def ran(self, requests: int, digits: Sequence[int], seconds: Sequence[float]) -> None:
+        """Counts a run of the engine for so many requests: the digit of each image, and the seconds of each stage."""
+        first = self.runs.first + len(digits) * self.runs.shape[1]
         self._own[first] += 1
         for offset, (stage, value) in enumerate(zip(RUN_STAGES, seconds, strict=True), start=1):
             self._own[first + offset] += value
             self.passed(stage, requests, requests * value)  # each request waited for all of it
-        for digit in np.flatnonzero(digits):
-            self._own[self.digits.first + int(digit)] += int(digits[digit])
+        for digit in digits:
+            self._own[self.digits.first + digit] += 1
         self._own[self.last.first] = time.time()
 
     def pids(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""ASGI middleware that sees every request: its id, its time, its count, and the limit of its body."""
+"""What every request passes: its id, its time, its count, and what becomes of a failure; and the limit of its body."""
 
 import itertools
 import re
@@ -10,8 +10,13 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.call import limited
-from service.metrics import UNKNOWN, Metrics
+from service.answer import Header
+from service.call import Call, limited
+from service.errors import DigitscopeError
+from service.metrics import UNKNOWN
+from service.refusal import refusal
+from service.state import State
+from service.thin import Shortcut
 
 REQUEST_ID: ContextVar[bytes] = ContextVar("request_id")
 """The id of the request that is being answered, for what is logged meanwhile."""
@@ -24,56 +29,74 @@ _log = structlog.get_logger("digitscope.access")
 class Observe:
     """Gives each request an id, counts it and its time, and logs it where that is asked for.
 
-    What nothing within has caught is logged beside the request's id and answered by `failure`.
+    Requests for a thin route are answered by it, all others by an application. What neither has caught is logged beside
+    the request's id and answered by `failure`.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, access_log: bool, failure: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, shortcut: Shortcut, shared: State, failure: ASGIApp) -> None:
         self._app = app
-        self._metrics = metrics
-        self._access_log = access_log
+        self._shortcut = shortcut
+        self._shared = shared
         self._failure = failure
         # Random once and counted from there: drawing each id anew costs ten times as much, and nothing needs it.
         self._prefix = secrets.token_hex(8).encode()
         self._numbers = itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on."""
+        """Answers a request, or passes it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = self._id(scope)
-        status: int | None = None
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            await send(message)
-
+        fields = dict(scope["headers"])
+        request_id = fields.get(b"x-request-id", b"")
+        if not _ALLOWED_ID.fullmatch(request_id):
+            request_id = b"%b-%x" % (self._prefix, next(self._numbers))
         REQUEST_ID.set(request_id)
+        sending = _Sending(send, (b"x-request-id", request_id))
         try:
-            await self._app(scope, receive, send_with_id)
+            endpoint = self._shortcut.endpoint(scope)
+            if endpoint is None:
+                await self._app(scope, receive, sending)
+                return
+            try:
+                answer = await endpoint(Call(scope, receive, self._shared, fields))
+            except DigitscopeError as error:
+                answer = refusal(error, self._shared.metrics)
+            sending.status = answer.status_code
+            answer.raw_headers.append(sending.header)
+            await answer(scope, receive, send)
         except ClientDisconnect:
-            status = _GONE
+            sending.status = _GONE
         except Exception:  # whatever it is
             _log.exception("request failed")
-            if status is not None:  # half an answer cannot be taken back, so the connection is to end
+            if sending.status:  # half an answer cannot be taken back, so the connection is to end
                 raise
-            await self._failure(scope, receive, send_with_id)
+            await self._failure(scope, receive, sending)
         finally:
             seconds = time.perf_counter() - started
+            status = sending.status or 500
             route = getattr(scope.get("route"), "path", UNKNOWN)
-            self._metrics.answered(route, scope["method"], status or 500, seconds)
-            if self._access_log:
+            self._shared.metrics.answered(route, scope["method"], status, seconds)
+            if self._shared.settings.access_log:
                 _log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
 
-    def _id(self, scope: Scope) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and _ALLOWED_ID.fullmatch(value):
-                return bytes(value)
-        return b"%b-%x" % (self._prefix, next(self._numbers))
+
+class _Sending:
+    """Sends with one more header, and remembers the status."""
+
+    __slots__ = ("_send", "header", "status")
+
+    def __init__(self, send: Send, header: Header) -> None:
+        self._send = send
+        self.header = header
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], self.header]
+        await self._send(message)
 
 
 class BodyLimit:

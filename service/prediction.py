@@ -13,22 +13,23 @@ class Run:
 
     Attributes:
         logits, probabilities: float32 (n, 10) each.
-        digits: int64 (n,), the digit of the largest probability: always the best guess.
+        digits: of each image the one with the largest probability: always the best guess.
     """
 
     def __init__(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
         self.logits = logits
         self.probabilities = probabilities
-        self.digits: NDArray[np.int64] = probabilities.argmax(axis=1)
+        self.digits: list[int] = probabilities.argmax(axis=1).tolist()
 
     @cached_property
     def json(self) -> list[bytes]:
         """Each image's answer as a JSON object: digit, confidence, probabilities."""
         # The numbers of the whole run are written by one call and cut apart: a call an image costs three times as much.
         rows = to_json(self.probabilities)[2:-2].split(b"],[")
+        confidences = to_json(self.probabilities.max(axis=1))[1:-1].split(b",")
         return [
-            b'{"digit":%d,"confidence":%b,"probabilities":[%b]}' % (digit, row.split(b",", 9)[digit], row)
-            for digit, row in zip(self.digits.tolist(), rows, strict=True)
+            b'{"digit":%d,"confidence":%b,"probabilities":[%b]}' % answer
+            for answer in zip(self.digits, confidences, rows, strict=True)
         ]
 
 

@@ -1,6 +1,5 @@
 """The whole request: bytes → image → batcher → engine → answer."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +13,13 @@ from service.cpus import available_cpus
 from service.engine import CPU, Activations, Engine, Images
 from service.errors import OverloadedError
 from service.image import PIXELS, SIDE, Pixels, Preprocess, open_picture, read_picture, seen_by_network
+from service.lanes import SIZES
 from service.metrics import Metrics
 from service.prediction import Prediction, Run, joined
 from service.settings import Settings
 
+_CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
+_SHARE = 4  # large requests share a batch
 _INSPECTIONS = 1  # at a time: looking inside is to leave the CPUs to predictions
 _WAITING_INSPECTIONS = 16
 # A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
@@ -37,11 +39,11 @@ class Predictor:
         self.model_name = {"name": engine.manifest.name, "version": engine.manifest.version}
         self.model_json = to_json(self.model_name)
         self._max_pixels = settings.max_pixels
-        self._max_batch = settings.max_batch
+        self._max_batch = settings.max_batch or (_CPU_BATCH if engine.provider == CPU else SIZES[-1])
         self._metrics = metrics
         self._batcher: Batcher[Pixels, Prediction] = Batcher(
             self._run,
-            max_batch=settings.max_batch,
+            max_batch=self._max_batch,
             max_waiting=settings.max_waiting,
             max_wait=settings.max_wait / 1e3,
             max_delay=settings.max_queue_delay / 1e6,
@@ -92,19 +94,18 @@ class Predictor:
     async def _predict_in_pieces(
         self, pixels: Pixels, deadline: float | None, gone: Callable[[], bool] | None
     ) -> Prediction:
-        # A large request is cut into batches, so that others have their turn between them.
-        step = self._max_batch * PIXELS
-        pieces = [pixels[start : start + step] for start in range(0, len(pixels), step)]
-        futures: list[asyncio.Future[Prediction]] = []
-        try:
-            for piece in pieces:
-                future = self._batcher.submit(piece, len(piece) // PIXELS, deadline=deadline, gone=gone)
-                futures.append(future)
-        except OverloadedError:
-            for future in futures:
-                future.cancel()
-            raise
-        return joined(await asyncio.gather(*futures))
+        # One piece after the other, so that what else waits has its turn between them, and what was admitted once is
+        # answered to its end. While nobody else waits a piece is a whole batch.
+        parts: list[Prediction] = []
+        start = 0
+        while start < len(pixels):
+            size = self._max_batch if self._batcher.idle else max(1, self._max_batch // _SHARE)
+            piece = pixels[start : start + size * PIXELS]
+            count = len(piece) // PIXELS
+            admitted = start > 0
+            parts.append(await self._batcher.submit(piece, count, deadline=deadline, gone=gone, admitted=admitted))
+            start += len(piece)
+        return joined(parts)
 
     async def inspect(self, pixels: Pixels, names: Sequence[str]) -> dict[str, Activations]:
         """The named layers or outputs, each float32 (n, *shape of the layer).
@@ -134,8 +135,7 @@ class Predictor:
             predictions.append(Prediction(run, start, stop))
             start = stop
         ended = time.perf_counter()
-        seconds = (ready - started, answered - ready, ended - answered)
-        self._metrics.ran(len(parts), len(images), np.bincount(run.digits, minlength=10), seconds)
+        self._metrics.ran(len(parts), run.digits, (ready - started, answered - ready, ended - answered))
         return predictions
 
 

@@ -1,10 +1,9 @@
 """The status and the sentence of each error."""
 
 import structlog
-from starlette.responses import Response
 
 from service import errors
-from service.answer import json_answer
+from service.answer import JSON, Answer, to_json
 from service.errors import DigitscopeError
 from service.metrics import Metrics
 
@@ -27,7 +26,7 @@ STATUSES: dict[type[DigitscopeError], int] = {
 FAILURE = "the service failed on this request; its log has the cause"
 """What is said where nothing else is known."""
 
-_RETRY_AFTER = "1"  # seconds
+_RETRY_AFTER = (b"retry-after", b"1")  # seconds
 _log = structlog.get_logger("digitscope")
 
 
@@ -43,11 +42,8 @@ def note(error: DigitscopeError, metrics: Metrics) -> None:
         _log.error("engine failed", exc_info=error.__cause__)
 
 
-def refusal(error: DigitscopeError, metrics: Metrics, status: int | None = None) -> Response:
-    """The answer to a request that met an error, which is counted; `status` where it is not the table's."""
+def refusal(error: DigitscopeError, metrics: Metrics) -> Answer:
+    """The answer to a request that met an error, which is counted."""
     note(error, metrics)
-    status = status or STATUSES[type(error)]
-    answer = json_answer({"error": sentence(error)}, status)
-    if status == 503:
-        answer.headers["Retry-After"] = _RETRY_AFTER
-    return answer
+    status = STATUSES[type(error)]
+    return Answer(to_json({"error": sentence(error)}), (JSON, _RETRY_AFTER) if status == 503 else (JSON,), status)

@@ -59,6 +59,8 @@ class Running(BaseModel):
     provider: str = Field(description="the ONNX Runtime execution provider of the open session")
     asked: str = Field(description="the provider setting")
     fallback: str | None = Field(description="why provider=auto did not take a GPU")
+    graphs: bool = Field(description="whether batches run as CUDA graphs")
+    precision: str = Field(description="of the file that predicts; feature maps are always of the float32 file")
     threads: int = Field(description="CPU threads of one run")
     onnxruntime: str = Field(description="its version")
     version: str = Field(description="of the model that is open")

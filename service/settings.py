@@ -39,6 +39,10 @@ class Settings(BaseSettings):
         default="auto",
         description="of ONNX Runtime: auto (a GPU where one works, else the CPU, and says so), cuda, tensorrt or cpu",
     )
+    precision: Literal["fp32", "int8", "auto"] = Field(
+        default="fp32",
+        description="of the file that predicts; auto takes int8 on a CPU, where that is faster and the model has it",
+    )
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
         default="auto", description="processes that serve; auto is one for each CPU that may be used, and one on a GPU"
     )
@@ -49,7 +53,12 @@ class Settings(BaseSettings):
     max_pixels: int = Field(default=4096 * 4096, ge=64, description="pixels of a picture")
     max_files: int = Field(default=64, ge=1, description="pictures in a multipart request")
     max_images: int = Field(default=256, ge=1, description="prepared digits in a request")
-    max_batch: int = Field(default=32, ge=1, le=4096, description="images that the engine is given at once")
+    max_batch: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        description="images that the engine is given at once; 0 for 32 on a CPU, 2048 on a GPU",
+    )
     max_queue_delay: int = Field(
         default=0, ge=0, description="microseconds that a batch which is not full waits for more; of use on GPUs"
     )
@@ -57,9 +66,9 @@ class Settings(BaseSettings):
         default=16384, ge=1, description="images that may wait; with more, a request is refused by 503"
     )
     max_wait: float = Field(
-        default=100,
+        default=30,
         gt=0,
-        description="milliseconds; while a request has waited longer, further ones are refused by 503",
+        description="milliseconds that the engine may need for what waits; with more, a request is refused by 503",
     )
     access_log: bool = Field(default=False, description="log a line for each request")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

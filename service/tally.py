@@ -5,7 +5,6 @@ request, and adding costs what adding to an array costs. When a worker dies its 
 counting in it: a counter never falls.
 """
 
-import fcntl
 import mmap
 import os
 import tempfile
@@ -37,7 +36,7 @@ class Tally:
             self._memory = mmap.mmap(-1, _ROW)
             row = 0
         else:
-            self._file = path.open("r+b")  # kept open: closing it would give up the lock
+            self._file = path.open("r+b", buffering=0)  # kept open: closing it would give up the lock
             self._memory = mmap.mmap(self._file.fileno(), 0)
             row = self._claim()
         self.own = memoryview(self._memory).cast("d")[row * SLOTS : (row + 1) * SLOTS]
@@ -46,8 +45,9 @@ class Tally:
     def _claim(self) -> int:
         # The kernel lets go of a lock when its process ends, however it ends.
         for row in range(len(self._memory) // _ROW):
+            self._file.seek(row * _ROW)
             try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, row * _ROW)
+                os.lockf(self._file.fileno(), os.F_TLOCK, 1)
             except OSError:
                 continue
             return row

@@ -5,17 +5,14 @@ function takes the call and answers it. A `Shortcut` beneath the application lea
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from service.call import Call
-from service.errors import DigitscopeError
-from service.refusal import refusal
-from service.state import State
 
 Endpoint = Callable[[Call], Awaitable[Response]]
 
@@ -28,7 +25,8 @@ class ThinRoute(APIRoute):
         endpoint: Endpoint = self.endpoint
 
         async def handle(request: Request) -> Response:
-            return await endpoint(Call(request.scope, request.receive, request.app.state.digitscope))
+            shared = request.app.state.digitscope
+            return await endpoint(Call(request.scope, request.receive, shared, dict(request.scope["headers"])))
 
         return handle
 
@@ -41,26 +39,19 @@ class Destination(NamedTuple):
 
 
 class Shortcut:
-    """Leads POST requests for a few exact paths straight to their thin routes, and all others on.
+    """Finds the thin routes of POST requests for a few exact paths, past all routing.
 
     Attributes:
         destinations: those paths.
     """
 
-    def __init__(self, app: ASGIApp, shared: State) -> None:
-        self._app = app
-        self._shared = shared
+    def __init__(self) -> None:
         self.destinations: dict[str, Destination] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on."""
-        found = self.destinations.get(scope["path"]) if scope["type"] == "http" else None
-        if found is None or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        scope["route"], scope["path_params"] = found
-        try:
-            answer = await found.route.endpoint(Call(scope, receive, self._shared))
-        except DigitscopeError as error:
-            answer = refusal(error, self._shared.metrics)
-        await answer(scope, receive, send)
+    def endpoint(self, scope: Scope) -> Endpoint | None:
+        """The function that answers a request, with what routing would have added to its scope; None for others."""
+        destination = self.destinations.get(scope["path"])
+        if destination is None or scope["method"] != "POST":
+            return None
+        scope["route"], scope["path_params"] = destination
+        return cast("Endpoint", destination.route.endpoint)

@@ -1,8 +1,8 @@
 """Worker processes: one for each CPU, started, watched, replaced when they die, and ended together.
 
 Workers are forked once everything is imported, so that they share that memory and start in the time it takes to open
-the model. Each has a listening socket of its own on the one port (SO_REUSEPORT), among which the kernel spreads
-connections evenly; the parent keeps the sockets, so what comes while a worker is replaced waits for the next one.
+the model. Each has listening sockets of its own on the one port; the parent keeps them all, so what comes while a
+worker is replaced waits for the next one.
 """
 
 import multiprocessing
@@ -18,46 +18,27 @@ from types import FrameType
 
 import structlog
 
+from service.listeners import url
+
 START_FAILED = 3
 """The exit status of a worker that will not start however often it is tried."""
 
-_BACKLOG = 2048
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _FLAPPING = 1.0  # seconds; a worker that lived for less is replaced only after as long
 _log = structlog.get_logger("digitscope")
 
 
-def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
-    """Sockets that listen on one port; 0 takes a free one.
-
-    Raises:
-        OSError: the address or the port cannot be had.
-    """
-    sockets: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            sockets.append(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
-            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sockets[-1].bind((host, port))
-            sockets[-1].listen(_BACKLOG)
-            port = sockets[-1].getsockname()[1]
-    except OSError:
-        for opened in sockets:
-            opened.close()
-        raise
-    return sockets
-
-
 class Supervisor:
-    """Runs a function in a process for each socket until it is told to end."""
+    """Runs a function in several processes, each with a share of the sockets, until it is told to end."""
 
-    def __init__(self, serve: Callable[[socket.socket, Callable[[], None]], int], sockets: list[socket.socket]) -> None:
-        """`serve` takes its socket and what is to be called once it answers, and returns the exit status."""
+    def __init__(
+        self, serve: Callable[[list[socket.socket], Callable[[], None]], int], shares: list[list[socket.socket]]
+    ) -> None:
+        """`serve` takes its sockets and what is to be called once it answers, and returns the exit status."""
         self._serve = serve
-        self._sockets = sockets
+        self._shares = shares
         self._context = multiprocessing.get_context("fork")
-        self._workers: dict[int, BaseProcess] = {}  # by socket
+        self._workers: dict[int, BaseProcess] = {}  # by share
         self._started: dict[int, float] = {}
         self._signals: list[int] = []
         self._answering, self._answers = os.pipe()  # a byte comes of each worker that answers
@@ -69,7 +50,7 @@ class Supervisor:
         signal.set_wakeup_fd(waking.fileno())
         for number in _ENDING:
             signal.signal(number, self._note)
-        for index in range(len(self._sockets)):
+        for index in range(len(self._shares)):
             self._start(index)
         status = self._watch(wakeup)
         signal.set_wakeup_fd(-1)
@@ -81,16 +62,14 @@ class Supervisor:
     def _watch(self, wakeup: socket.socket) -> int:
         status = 0
         told = 0  # signals that were passed on
-        awaited = len(self._sockets)  # workers that do not answer yet, of those that were started first
+        awaited = len(self._shares)  # workers that do not answer yet, of those that were started first
         while self._workers:
             sentinels = {worker.sentinel: index for index, worker in self._workers.items()}
             for ready in wait([*sentinels, wakeup, self._answering]):
                 if ready == self._answering:
                     awaited -= len(os.read(self._answering, awaited or 1))
                     if awaited == 0:
-                        host, port = self._sockets[0].getsockname()[:2]
-                        shown = f"[{host}]" if ":" in host else host
-                        _log.info(f"running on http://{shown}:{port}", workers=len(self._workers))
+                        _log.info(f"running on {url(self._shares[0][0])}", workers=len(self._workers))
                 elif isinstance(ready, int) and ready in sentinels:
                     failed = self._ended(sentinels[ready], replace=not (self._signals or status))
                     if failed and not status:
@@ -139,13 +118,11 @@ class Supervisor:
     def _work(self, index: int) -> None:
         """What a worker does, in its own process."""
         signal.set_wakeup_fd(-1)
-        for number in _ENDING:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-        for other in self._sockets[:index] + self._sockets[index + 1 :]:
-            other.close()
+        for other in self._shares[:index] + self._shares[index + 1 :]:
+            for listening in other:
+                listening.close()
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        status = self._serve(self._sockets[index], self._tell)
+        status = self._serve(self._shares[index], self._tell)
         os._exit(status)  # nothing of the parent's is to be cleaned up here
 
 

@@ -22,7 +22,8 @@ from training.fit import JOURNAL_FILE, STATE_FILE, choose_device, evaluate, fit
 from training.journal import read_journal
 from training.model import ARCHITECTURE, predict
 from training.release import CHECKPOINT_FILE, DEFAULT_ROOT, release, require_default_root_unlimited
-from training.report import draw_curves, layer_table
+from training.report import CARD_FILE, draw_curves, layer_table
+from training.variant import add_int8
 from training.verify import TOLERANCE, verify
 
 _OUT = Console()
@@ -84,6 +85,12 @@ def _verify(options: argparse.Namespace) -> None:
     _OUT.print(f"verified in {len(deviations)} comparisons, each within {TOLERANCE:g}; the largest: {worst}")
 
 
+def _quantise(options: argparse.Namespace) -> None:
+    variant = add_int8(options.version, Mnist())
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in variant.metrics.items())
+    _OUT.print(f"verified and added: {options.version / variant.file}: agreement {variant.agreement:.4f}, {figures}")
+
+
 def _shapes(_: argparse.Namespace) -> None:
     wide = Console(width=max(_OUT.width, 112))  # a folded formula cannot be read; a terminal can be widened
     wide.print(layer_table(ARCHITECTURE))
@@ -125,9 +132,11 @@ def _configuration(options: argparse.Namespace) -> Configuration:
 
 
 def _say_released(folder: Path) -> None:
-    figures = load_manifest(folder).metrics
-    for seed, values in figures.items():
+    manifest = load_manifest(folder)
+    for seed, values in manifest.metrics.items():
         _OUT.print(f"{seed}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    if not manifest.variants:
+        _OUT.print(f"released without an int8 variant; {folder / CARD_FILE} says why")
     _OUT.print(f"verified and released: {folder}")
 
 
@@ -177,13 +186,14 @@ def _parser() -> argparse.ArgumentParser:
         ("fit", _fit, [fitting], "train; the result is a checkpoint"),
         ("export", _export, [releasing, running], "make a verified model version of a checkpoint"),
         ("verify", _verify, [running], "verify a model version again, against its checkpoint"),
+        ("quantise", _quantise, [], "add a verified int8 variant to a model version"),
         ("shapes", _shapes, [], "print the table of layers"),
     ):
         command = commands.add_parser(name, parents=parents, help=text, description=text)
         command.set_defaults(command=function)
         if function is _export:
             command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
-        if function is _verify:
+        if function in {_verify, _quantise}:
             command.add_argument("version", type=Path, metavar="DIR", help="such as models/digits/1")
     return parser
 

@@ -15,3 +15,7 @@ class CheckpointError(TrainingError):
 
 class ReleaseError(TrainingError):
     """The model is not fit to be released; the message says where it falls short."""
+
+
+class PromiseError(ReleaseError):
+    """A faster variant reads too many digits otherwise than the float32 file does."""

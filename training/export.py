@@ -61,7 +61,7 @@ def export(folded: DigitNet, metadata: Mapping[str, str]) -> bytes:
         producer_name="digitscope",
     )
     helper.set_model_props(model, dict(metadata))
-    _check(model)
+    check_graph(model, OPERATORS)
     serialized: bytes = model.SerializeToString(deterministic=True)
     return serialized
 
@@ -112,11 +112,15 @@ def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(spec.name, _ELEMENT_TYPES[spec.datatype], shape)
 
 
-def _check(model: onnx.ModelProto) -> None:
-    """The contract, read off the graph itself."""
-    operators = {node.op_type for node in model.graph.node}
-    if operators != OPERATORS:
-        raise ReleaseError(f"the graph has the operators {sorted(operators)}, not {sorted(OPERATORS)}")
+def check_graph(model: onnx.ModelProto, operators: set[str]) -> None:
+    """The contract, read off the graph itself: its operators, its tensors' shapes, one file, well-formed.
+
+    Raises:
+        ReleaseError: the graph is not what the contract says.
+    """
+    found = {node.op_type for node in model.graph.node}
+    if found != operators:
+        raise ReleaseError(f"the graph has the operators {sorted(found)}, not {sorted(operators)}")
     if any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer):
         raise ReleaseError("the graph keeps weights outside its file")
     try:

@@ -15,12 +15,13 @@ from service.engine import Engine, Provider
 from service.manifest import MODEL_FILE, Golden, Manifest, save_manifest
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.data import Digits, Mnist, split
-from training.errors import ReleaseError
+from training.errors import PromiseError, ReleaseError
 from training.evaluation import evaluate_model
 from training.export import INPUT, OUTPUTS, export
 from training.fold import fold
 from training.model import ARCHITECTURE, DigitNet, predict
-from training.report import draw_confusion, draw_misread, write_card
+from training.report import CARD_FILE, draw_confusion, draw_misread, write_card
+from training.variant import INT8, INT8_FILE, calibration_images, make_int8
 from training.verify import verify
 
 DEFAULT_ROOT = Path("models")
@@ -33,6 +34,8 @@ _LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
 def release(checkpoint: Checkpoint, mnist: Mnist, root: Path, *, final: bool, provider: Provider = "auto") -> Path:
     """Makes the next version under `root` from a checkpoint; returns its folder. `final` reads the test labels.
 
+    It has an int8 variant where that keeps its promise, and else a card that says why there is none.
+
     Raises:
         ReleaseError: the model falls short of the default root's bar, or is not verified.
         DataError: a data file is missing or damaged.
@@ -42,7 +45,8 @@ def release(checkpoint: Checkpoint, mnist: Mnist, root: Path, *, final: bool, pr
     versions = root / NAME
     taken = [int(path.name) for path in versions.glob("[0-9]*") if path.name.isdigit()]
     version = str(max(taken, default=0) + 1)
-    _, validation = split(mnist.training(), checkpoint.configuration.seed, checkpoint.configuration.validation)
+    seed_and_size = checkpoint.configuration.seed, checkpoint.configuration.validation
+    _, validation = split(mnist.training(), *seed_and_size)
     folded = fold(checkpoint.network, checkpoint.temperature)
     seed = f"seed {checkpoint.configuration.seed}"
     model = export(folded, {"name": NAME, "version": version, "training": checkpoint.configuration.to_json()})
@@ -70,15 +74,23 @@ def release(checkpoint: Checkpoint, mnist: Mnist, root: Path, *, final: bool, pr
         evaluations.append(evaluate_model(engine, "test", mnist.test()))
     figures = {name: value for evaluation in evaluations for name, value in evaluation.metrics().items()}
     manifest = manifest.model_copy(update={"metrics": {seed: figures}, "data": dict(mnist.hashes)})
+    refused, files = "", {MODEL_FILE: model}
+    try:
+        calibration = calibration_images(mnist, *seed_and_size)
+        files[INT8_FILE], int8 = make_int8(model, manifest, calibration, mnist.test_images(), evaluations)
+        manifest = manifest.model_copy(update={"variants": {INT8: int8}})
+    except PromiseError as error:
+        refused = f"in {INT8}, {error}"
 
     staging = versions / f".{version}.partial"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    (staging / MODEL_FILE).write_bytes(model)
+    for name, content in files.items():
+        (staging / name).write_bytes(content)
     save_checkpoint(checkpoint, staging / CHECKPOINT_FILE)
     draw_confusion(evaluations[-1], staging / "confusion.png")
     draw_misread(evaluations[-1], staging / "misread.png")
-    write_card(manifest, evaluations, deviations, staging / "README.md")
+    write_card(manifest, evaluations, deviations, staging / CARD_FILE, refused)
     save_manifest(manifest, staging)
     return staging.rename(versions / version)
 

@@ -9,12 +9,15 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from service.layer import Layer
-from service.manifest import Manifest
+from service.manifest import MODEL_FILE, Manifest
 from training.evaluation import Evaluation
 from training.verify import BATCHES, TOLERANCE, Deviation
 
 _COLUMNS = 12  # of the picture of misread digits
 _SHOWN = 120  # misread digits at most: more of them would tell a reader nothing further
+CARD_FILE = "README.md"
+_VARIANTS = "## Variants"
+_LIMITS = "## Limits"
 
 
 def draw_curves(records: Sequence[dict[str, Any]], path: Path) -> None:
@@ -97,9 +100,12 @@ def layer_table(layers: Sequence[Layer]) -> Table:
 
 
 def write_card(
-    manifest: Manifest, evaluations: Sequence[Evaluation], deviations: Sequence[Deviation], path: Path
+    manifest: Manifest, evaluations: Sequence[Evaluation], deviations: Sequence[Deviation], path: Path, refused: str
 ) -> None:
-    """The model card: what the model is, how it was made and chosen, how well it reads, how it was verified."""
+    """The model card: what the model is, how it was made and chosen, how well it reads, how it was verified.
+
+    The ONNX files lie beside it already. `refused` says why there is no faster variant, where there is none.
+    """
     shown = evaluations[-1]
     training = manifest.training
     distortion = training["distortion"]
@@ -164,13 +170,53 @@ def write_card(
         "| --- | ---: | ---: | --- |",
         *_verification(deviations),
         "",
-        "## Limits",
+        _VARIANTS,
+        *_variants(manifest, path.parent, refused),
+        _LIMITS,
         "",
         "It names a digit for every picture, also for one that shows none. It has seen digits of US census workers and "
         "students only.",
         "",
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def with_variants(card: str, manifest: Manifest, folder: Path) -> str:
+    """A card whose section of variants is that of the manifest; it gets one before its limits where it has none."""
+    section = "\n".join([_VARIANTS, *_variants(manifest, folder, ""), ""])
+    before, heading, after = card.partition(f"{_VARIANTS}\n")
+    if not heading:
+        return card.replace(f"{_LIMITS}\n", f"{section}{_LIMITS}\n")
+    return before + section + after[after.index("## ") :]
+
+
+def _variants(manifest: Manifest, folder: Path, refused: str) -> list[str]:
+    if not manifest.variants:
+        return ["", f"There is none: {refused}.", ""]
+    figures = {name: value for values in manifest.metrics.values() for name, value in values.items()}
+    sets = [name for name in ("validation", "test") if f"{name}_accuracy" in figures]
+    header = ["precision", "file", "MB", *(f"{name} accuracy" for name in sets), "same digit", "SHA-256"]
+    rows = [("float32", MODEL_FILE, figures, "", manifest.sha256)] + [
+        (precision, variant.file, variant.metrics, f"{variant.agreement:.2%}", variant.sha256)
+        for precision, variant in manifest.variants.items()
+    ]
+    return [
+        "",
+        "Faster files of this version, verified through the engine that serves them; feature maps are always "
+        "float32's. `same digit` is the share of the 10,000 test images that get the digit of float32.",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + " --- |" * 2 + " ---: |" * (len(header) - 3) + " --- |",
+        *(
+            f"| {precision} | `{file}` | {(folder / file).stat().st_size / 1e6:.2f} | "
+            + "".join(f"{values[f'{name}_accuracy']:.2%} | " for name in sets)
+            + f"{same} | `{digest[:12]}…` |"
+            for precision, file, values, same, digest in rows
+        ),
+        "",
+        *(f"{precision}: calibrated by the {v.calibration}." for precision, v in manifest.variants.items()),
+        "",
+    ]
 
 
 def _recalls(evaluation: Evaluation) -> list[str]:

@@ -7,7 +7,7 @@ classification and for the scheduling policy
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,14 +47,16 @@ class Selection:
 
     Attributes:
         layers: the names of those that are feature maps.
-        predicted: whether there are others.
+        predicted: the names of the others.
         numbers: whether all are to come as bytes, and none as classes.
+        headers: of answers in numbers alone, by the number of images; for the codec, which writes each only once.
     """
 
     outputs: tuple[Output, ...]
     layers: tuple[str, ...]
-    predicted: bool
+    predicted: tuple[str, ...]
     numbers: bool
+    headers: dict[int, bytes] = field(default_factory=dict, compare=False)
 
 
 class Inference(NamedTuple):
@@ -66,8 +68,8 @@ class Inference(NamedTuple):
     timeout: float | None = None
 
 
-def named(predictor: Predictor, model: str, version: str | None = None) -> Predictor:
-    """The predictor, if it serves that model, and that version of it where one is given.
+def named(predictor: Predictor, model: str, version: str = "") -> Predictor:
+    """The predictor, if it serves that model and version, or any version where none is named.
 
     Raises:
         UnknownError: it serves another.
@@ -75,8 +77,8 @@ def named(predictor: Predictor, model: str, version: str | None = None) -> Predi
     manifest = predictor.engine.manifest
     if model != manifest.name:
         raise UnknownError(f"there is no model '{model[:40]}' here")
-    if version not in (None, manifest.version):
-        raise UnknownError(f"the model '{model}' has no version '{version[:40] if version else ''}' here")
+    if version not in ("", manifest.version):
+        raise UnknownError(f"the model '{model}' has no version '{version[:40]}' here")
     return predictor
 
 
@@ -180,7 +182,7 @@ def select(asked: Sequence[Output], manifest: Manifest, *, binary: bool = False)
     return Selection(
         outputs,
         layers,
-        predicted=len(layers) < len(outputs),
+        predicted=tuple(output.name for output in outputs if output.name in own),
         numbers=all(output.binary and not output.classes for output in outputs),
     )
 
@@ -210,7 +212,7 @@ async def execute(
     values: dict[str, Activations] = {}
     if selection.predicted:
         prediction = await predictor.predict(inference.pixels, deadline=deadline, gone=gone)
-        values = {"logits": prediction.logits, "probabilities": prediction.probabilities}
+        values = {name: getattr(prediction, name) for name in selection.predicted}
     if selection.layers:
         values |= await predictor.inspect(inference.pixels, selection.layers)
     return values

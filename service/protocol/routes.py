@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answer import JSON, Answer, Header, json_answer
@@ -26,14 +27,11 @@ thin = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERROR
 _HEADER_LENGTH = b"inference-header-content-length"
 
 
-def _named(
-    predictor: SharedPredictor, model: Annotated[str, Path(examples=["digits"])], version: str | None = None
-) -> Predictor:
-    """The predictor, if it serves the model and version of the path."""
-    return named(predictor, model, version)
+def _of_path(request: Request, predictor: SharedPredictor) -> Predictor:
+    return named(predictor, **request.path_params)
 
 
-NamedPredictor = Annotated[Predictor, Depends(_named)]
+NamedPredictor = Annotated[Predictor, Depends(_of_path)]
 
 
 @router.get("")

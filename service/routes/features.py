@@ -71,7 +71,12 @@ async def features(
     """
     layers = choose_layers(predictor.engine.manifest, layer or ["conv1"])
     chosen = format or _accepted(request.headers.get("Accept", ""))
-    pixels = await read_digits(Call(request.scope, request.receive, state), preprocess, predictor, state.settings)
+    pixels = await read_digits(
+        Call(request.scope, request.receive, state, dict(request.scope["headers"])),
+        preprocess,
+        predictor,
+        state.settings,
+    )
     if chosen == "png" and len(pixels) != PIXELS:
         raise MalformedError(
             f"a PNG shows one picture, and {len(pixels) // PIXELS} were sent; format=json or npz holds several"

@@ -21,6 +21,8 @@ async def model(state: SharedState, predictor: SharedPredictor) -> ModelAnswer:
         provider=engine.provider,
         asked=state.settings.provider,
         fallback=engine.fallback,
+        graphs=engine.graphs,
+        precision=engine.precision,
         threads=engine.threads,
         onnxruntime=onnxruntime.__version__,
         version=engine.manifest.version,

@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
@@ -129,6 +131,55 @@ def test_probabilities_that_are_none_are_refused(model_bytes: bytes, manifest: M
     last.CopyFrom(onnx.helper.make_node("Sigmoid", list(last.input), list(last.output)))
     with pytest.raises(ModelError, match=r"^the probabilities of the golden inputs do not sum to 1$"):
         Engine(model.SerializeToString(), manifest, provider="cpu")
+
+
+@pytest.fixture(scope="module")
+def int8(model_folder: Path) -> bytes:
+    """The shipped int8 variant."""
+    return (model_folder / "model.int8.onnx").read_bytes()
+
+
+def test_a_variant_predicts_and_float32_is_looked_into(
+    model_bytes: bytes, manifest: Manifest, int8: bytes, engine: Engine, images: NDArray[np.uint8]
+) -> None:
+    """Predictions are plain ONNX Runtime's of the variant's file, and feature maps those of the float32 file."""
+    faster = Engine(model_bytes, manifest, provider="cpu", variant=("int8", int8))
+    assert (engine.precision, faster.precision) == ("fp32", "int8")
+    plain = ort.InferenceSession(int8, providers=["CPUExecutionProvider"])
+    for value, expected in zip(faster.predict(images), plain.run(None, {"image": images}), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+    assert not np.array_equal(faster.predict(images)[0], engine.predict(images)[0])
+    names = [*LAYERS, "logits"]
+    for value, expected in zip(
+        faster.inspect(images, names).values(), engine.inspect(images, names).values(), strict=True
+    ):
+        np.testing.assert_array_equal(value, expected)
+    assert faster.recover()
+
+
+def test_a_tampered_variant_is_refused(model_bytes: bytes, manifest: Manifest, int8: bytes) -> None:
+    """Weights of another scale, in a file that opens well, give wrong answers to the golden inputs."""
+    model = onnx.load_from_string(int8)
+    scale = next(constant for constant in model.graph.initializer if constant.name == "fc1.weight.scale")
+    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(1.05), scale.name))
+    with pytest.raises(ModelError, match=r"^the golden inputs are answered wrong, by more than 0\.05 in a logit$"):
+        Engine(model_bytes, manifest, provider="cpu", variant=("int8", model.SerializeToString()))
+    with pytest.raises(ModelError, match=r"^ONNX Runtime cannot open the model$"):
+        Engine(model_bytes, manifest, provider="cpu", variant=("int8", b"no model"))
+
+
+@pytest.mark.parametrize("change", [0.06, -0.06, float("nan")])
+def test_a_variant_has_golden_answers_of_its_own(
+    model_bytes: bytes, manifest: Manifest, int8: bytes, change: float
+) -> None:
+    """One logit of the last golden input of the variant that is off is enough, and does not matter to float32."""
+    promised = manifest.variants["int8"]
+    *before, last = promised.golden
+    wrong = promised.model_copy(update={"golden": (*before, (*last[:-1], last[-1] + change))})
+    other = manifest.model_copy(update={"variants": {"int8": wrong}})
+    assert Engine(model_bytes, other, provider="cpu").healthy
+    with pytest.raises(ModelError, match=r"^the golden inputs are answered wrong, by more than 0\.05 in a logit$"):
+        Engine(model_bytes, other, provider="cpu", variant=("int8", int8))
 
 
 def test_a_failed_run_is_noticed_and_mended(model_bytes: bytes, manifest: Manifest, images: NDArray[np.uint8]) -> None:

@@ -16,7 +16,17 @@ from pydantic import ValidationError
 
 from service.errors import ModelError
 from service.layer import Layer
-from service.manifest import Golden, Manifest, TensorSpec, load_manifest, load_model, save_manifest, versions
+from service.manifest import (
+    Golden,
+    Manifest,
+    Precision,
+    TensorSpec,
+    Variant,
+    load_manifest,
+    load_model,
+    save_manifest,
+    versions,
+)
 
 IMAGE = base64.b64encode(bytes(784)).decode()
 
@@ -44,6 +54,16 @@ def manifest() -> Manifest:
         data={"train-images-idx3-ubyte": "ab" * 32},
         metrics={"seed 0": {"validation_accuracy": 0.9925}},
         libraries={"torch": "2.13.0"},
+        variants={
+            "int8": Variant(
+                file="model.int8.onnx",
+                sha256=hashlib.sha256(b"variant").hexdigest(),
+                metrics={"validation_accuracy": 0.9923},
+                agreement=0.9995,
+                calibration="2,000 digits",
+                golden=(tuple(n / 7 for n in range(10)),),
+            )
+        },
     )
 
 
@@ -70,7 +90,9 @@ def spoil(values: dict[str, Any], path: str, value: Any = None) -> None:
     inner: Any = values
     for name in where:
         inner = inner[int(name)] if name.isdigit() else inner[name]
-    if value is None:
+    if last.isdigit():
+        inner[int(last)] = value
+    elif value is None:
         del inner[last]
     else:
         inner[last] = value
@@ -96,6 +118,16 @@ def spoil(values: dict[str, Any], path: str, value: Any = None) -> None:
         ("layers.1.operator", "Tanh"),
         ("input.datatype", "FP64"),
         ("created", "yesterday"),
+        ("variants.int8.file", "../model.int8.onnx"),
+        ("variants.int8.file", "/model.int8.onnx"),
+        ("variants.int8.file", ".model.onnx"),
+        ("variants.int8.file", "model.int8.onnx\n"),
+        ("variants.int8.sha256", "AB" * 32),
+        ("variants.int8.agreement", 1.01),
+        ("variants.int8.agreement", None),
+        ("variants.int8.golden.0", [0.0] * 9),
+        ("variants.int8.colour", "red"),
+        ("variants", {"bf16": {}}),
     ],
 )
 def test_a_field_that_breaks_the_contract_is_named(manifest: Manifest, tmp_path: Path, path: str, value: Any) -> None:
@@ -103,8 +135,31 @@ def test_a_field_that_breaks_the_contract_is_named(manifest: Manifest, tmp_path:
     values = json.loads(manifest.model_dump_json())
     spoil(values, path, value)
     (tmp_path / "manifest.json").write_text(json.dumps(values))
-    with pytest.raises(ModelError, match=rf"^{tmp_path}/manifest.json breaks the contract at {path}: [^\n]+$"):
+    with pytest.raises(
+        ModelError, match=rf"^{tmp_path}/manifest.json breaks the contract at {path}(\.bf16\.\[key\])?: [^\n]+$"
+    ):
         load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("answered", [0, 2])
+def test_a_variant_answers_every_golden_image(manifest: Manifest, tmp_path: Path, answered: int) -> None:
+    """Golden logits of fewer or more images than there are would leave some unchecked."""
+    values = json.loads(manifest.model_dump_json())
+    values["variants"]["int8"]["golden"] = [[0.0] * 10] * answered
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=f"int8 answers {answered} of 1 golden images$"):
+        load_manifest(tmp_path)
+
+
+def test_a_manifest_from_before_variants_is_read(manifest: Manifest, tmp_path: Path) -> None:
+    """One without the field has none, and asking for one is told."""
+    values = json.loads(manifest.model_dump_json())
+    del values["variants"]
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    older = load_manifest(tmp_path)
+    assert older == manifest.model_copy(update={"variants": {}})
+    with pytest.raises(ModelError, match=r"^version 3 of digits has no int8 variant$"):
+        load_model(tmp_path, older, "int8")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"name": "digits"', "\udcff"])
@@ -176,16 +231,21 @@ def test_saving_replaces_in_one_step(manifest: Manifest, tmp_path: Path, monkeyp
     assert load_manifest(tmp_path) == newer
 
 
-def test_a_model_is_the_one_that_was_verified(manifest: Manifest, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("precision", "file", "content"), [("fp32", "model.onnx", b"model"), ("int8", "model.int8.onnx", b"variant")]
+)
+def test_a_model_is_the_one_that_was_verified(
+    manifest: Manifest, tmp_path: Path, precision: Precision, file: str, content: bytes
+) -> None:
     """Its bytes are given where they have the manifest's hash, and otherwise one sentence has both hashes."""
-    with pytest.raises(ModelError, match=rf"^{tmp_path}/model.onnx cannot be read: No such file or directory$"):
-        load_model(tmp_path, manifest)
-    (tmp_path / "model.onnx").write_bytes(b"model")
-    assert load_model(tmp_path, manifest) == b"model"
-    (tmp_path / "model.onnx").write_bytes(b"modem")
-    found, promised = (hashlib.sha256(content).hexdigest()[:12] for content in (b"modem", b"model"))
+    with pytest.raises(ModelError, match=rf"^{tmp_path}/{file} cannot be read: No such file or directory$"):
+        load_model(tmp_path, manifest, precision)
+    (tmp_path / file).write_bytes(content)
+    assert load_model(tmp_path, manifest, precision) == content
+    (tmp_path / file).write_bytes(b"modem")
+    found, promised = (hashlib.sha256(some).hexdigest()[:12] for some in (b"modem", content))
     with pytest.raises(ModelError, match=f"has SHA-256 {found}…, but its manifest says {promised}…$"):
-        load_model(tmp_path, manifest)
+        load_model(tmp_path, manifest, precision)
 
 
 def test_versions_are_the_folders_with_a_manifest_in_numerical_order(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_the_whole_way_ends_with_a_version(run: Run, capsys: pytest.CaptureFixtu
     """
     assert run(*TRIAL, "--out", "made", "--seed", "7") == 0
     folder = Path("made/digits/1")
+    manifest = load_manifest(folder)
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
         "checkpoint.safetensors",
@@ -64,8 +65,8 @@ def test_the_whole_way_ends_with_a_version(run: Run, capsys: pytest.CaptureFixtu
         "manifest.json",
         "misread.png",
         "model.onnx",
+        *(variant.file for variant in manifest.variants.values()),
     }
-    manifest = load_manifest(folder)
     chosen = {name: manifest.training[name] for name in ("seed", "epochs", "batch", "limit", "digits", "validation")}
     assert chosen == {"seed": 7, "epochs": 1, "batch": 20, "limit": 60, "digits": 60, "validation": 100}
     assert [path.name for path in Path("made/digits").iterdir()] == ["1"]

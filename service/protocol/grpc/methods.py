@@ -19,7 +19,7 @@ Method = Callable[[State, Message, ServicerContext], Awaitable[Message]]
 
 
 def _named(state: State, model: str, version: str) -> Predictor:
-    return named(state.predictor, model, version or None)
+    return named(state.predictor, model, version)
 
 
 async def server_live(_state: State, _request: Message, _call: ServicerContext) -> Message:

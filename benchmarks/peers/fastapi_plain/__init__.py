@@ -1,0 +1,1 @@
+"""The peer: a plain FastAPI service."""

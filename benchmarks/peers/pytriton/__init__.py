@@ -1,0 +1,1 @@
+"""The peer: PyTriton, the HTTP front end of Triton."""

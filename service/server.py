@@ -1,0 +1,114 @@
+"""uvicorn as this service runs it."""
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_GRACE = 8  # seconds for requests under way when the service is to end; Docker waits for 10
+_YOUNG = 20_000  # objects that may be made before those not needed any more are looked for
+
+
+def serve(app: ASGIApp, sockets: list[socket.socket], ready: Callable[[], None]) -> bool:
+    """Serves in this process until it is told to end; returns whether it could start.
+
+    `ready` is called once it answers on the sockets.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    server = _Server(config, ready)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal that ended it once more when it is done; by then all is in order. One that comes before
+    # uvicorn listens to signals counts too.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    if hasattr(signal, "pthread_sigmask"):  # a worker starts with these held back
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+    server.run(sockets)
+    return server.started
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to answer."""
+        await super().startup(sockets)
+        # What is here by now stays. Going through it for garbage again and again took a thirtieth of the time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_YOUNG)
+        if self.started:
+            self._ready()
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, whose answers leave in one piece."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection stands."""
+        self._whole = _Whole(transport)
+        super().connection_made(cast("asyncio.Transport", self._whole))
+
+    def on_response_complete(self) -> None:
+        """An answer has ended."""
+        self._whole.flush()
+        super().on_response_complete()
+
+
+class _Whole:
+    """A transport that holds the head of an answer until its body comes, and sends both together.
+
+    uvicorn writes them one by one, which makes two system calls, two segments and two wake-ups of the client.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Sends data, with the head that waited for it; a head waits."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):  # an interim answer has no body
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Sends a head that no body came for."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Ends the connection, once everything is sent."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks, a file for each of its modules."""
