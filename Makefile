@@ -11,7 +11,7 @@ BIN = $(VENV)/bin
 # A stamp stands for an installed set of extras; a newer pyproject.toml or another runtime makes it out of date.
 STAMP = $(VENV)/.installed-$(RUNTIME)
 
-.PHONY: help setup serve test train bench lint clean
+.PHONY: help setup serve test train bench lint proto clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -34,6 +34,9 @@ lint: $(STAMP)-train-dev ## check style, types and the directions of imports
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+proto: $(STAMP)-train-dev ## compile the gRPC service's inference.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. service/protocol/grpc/inference.proto
 
 clean: ## remove the environment and what tools left
 	rm -rf $(VENV) .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

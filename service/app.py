@@ -1,7 +1,7 @@
 """The application: one function puts settings, routes, errors and middleware together."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from service.manifest import Manifest, Precision, load_manifest, load_model, ver
 from service.metrics import Metrics
 from service.observe import BodyLimit, Observe
 from service.predictor import Predictor
+from service.protocol.grpc import ROUTES as GRPC_ROUTES
 from service.protocol.routes import REQUEST_SCHEMAS
 from service.protocol.routes import router as protocol_router
 from service.protocol.routes import thin as thin_protocol_router
-from service.refusal import refusal
+from service.refusal import FAILURE, refusal
 from service.routes.features import router as features_router
 from service.routes.model import router as model_router
 from service.routes.page import WEB
@@ -46,6 +47,7 @@ class _Application(FastAPI):
 
     front: Observe
     shortcut: Shortcut
+    shares_ports: bool  # with the other workers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request. `front` is none of FastAPI's middleware: what comes before that costs as much again."""
@@ -95,14 +97,17 @@ def create_app(settings: Settings, tally: Path | None = None) -> FastAPI:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB))
     paths = (getattr(route, "path", "") for router in routers for route in router.routes)
-    metrics = Metrics(Tally(tally), (*paths, "/openapi.json"), settings.max_batch or SIZES[-1])
+    grpc_routes = GRPC_ROUTES.values() if settings.grpc_port else ()
+    routes = (*paths, "/openapi.json", *grpc_routes)
+    metrics = Metrics(Tally(tally), routes, settings.max_batch or SIZES[-1])
     state = app.state.digitscope = State(settings, metrics)
+    app.shares_ports = tally is not None
     app.add_exception_handler(DigitscopeError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_middleware(BodyLimit, max_body=settings.max_body)
     app.shortcut = Shortcut()
-    failure = json_answer({"error": "the service failed on this request; its log has the cause"}, 500)
+    failure = json_answer({"error": FAILURE}, 500)
     app.front = Observe(app.beneath, app.shortcut, state, failure)
     return app
 
@@ -160,8 +165,17 @@ async def _lifespan(app: _Application) -> AsyncIterator[None]:
         graphs=engine.graphs,
         threads=engine.threads,
     )
-    yield
+    async with _grpc(state, shared=app.shares_ports):
+        yield
     state.loaded = None
+
+
+def _grpc(state: State, *, shared: bool) -> AbstractAsyncContextManager[None]:
+    if not state.settings.grpc_port:
+        return nullcontext()
+    from service.protocol.grpc.server import grpc_server  # noqa: PLC0415 — of an extra
+
+    return grpc_server(state, shared=shared)
 
 
 def _shortcuts(manifest: Manifest) -> dict[str, Destination]:

@@ -68,3 +68,7 @@ class ModelError(DigitscopeError):
 
 class ProviderError(DigitscopeError):
     """An execution provider was asked for by name and cannot be used."""
+
+
+class AddressError(DigitscopeError):
+    """An address or a port cannot be listened on."""

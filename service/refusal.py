@@ -18,9 +18,13 @@ STATUSES: dict[type[DigitscopeError], int] = {
     errors.NotReadyError: 503,
     errors.ModelError: 503,
     errors.ProviderError: 503,
+    errors.AddressError: 503,
     errors.DeadlineError: 504,
 }
 """The status of each error, for those that a request can meet and those that keep the service from starting."""
+
+FAILURE = "the service failed on this request; its log has the cause"
+"""What is said where nothing else is known."""
 
 _RETRY_AFTER = (b"retry-after", b"1")  # seconds
 _log = structlog.get_logger("digitscope")
@@ -31,10 +35,15 @@ def sentence(error: DigitscopeError) -> str:
     return str(error).encode(errors="replace").decode()
 
 
-def refusal(error: DigitscopeError, metrics: Metrics) -> Answer:
-    """The answer to a request that met an error, which is counted."""
+def note(error: DigitscopeError, metrics: Metrics) -> None:
+    """Counts an error that a request met; what the engine itself said of it goes into the log."""
     metrics.refused(type(error).__name__.removesuffix("Error"))
     if isinstance(error, errors.EngineError):
         _log.error("engine failed", exc_info=error.__cause__)
+
+
+def refusal(error: DigitscopeError, metrics: Metrics) -> Answer:
+    """The answer to a request that met an error, which is counted."""
+    note(error, metrics)
     status = STATUSES[type(error)]
     return Answer(to_json({"error": sentence(error)}), (JSON, _RETRY_AFTER) if status == 503 else (JSON,), status)

@@ -1,9 +1,11 @@
 """Every setting of the service, from flags, else from environment variables, else the default."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.engine import Provider
@@ -25,6 +27,9 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    grpc_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port for the protocol over gRPC (extra grpc); none or 0 for no gRPC"
+    )
     models: Path = Field(
         default=Path("models"), description="folder with the models, each version in <name>/<version>/"
     )
@@ -72,3 +77,11 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto is text on a terminal, else json"
     )
+
+    @field_validator("grpc_port")
+    @classmethod
+    def _has_its_extra(cls, port: int | None) -> int | None:
+        # Looked for and not imported: workers are forked before gRPC is, which does not bear a fork after its start.
+        if port and find_spec("grpc") is None:
+            raise PydanticCustomError("extra", "gRPC needs the extra grpc: pip install 'digitscope[grpc]'")
+        return port

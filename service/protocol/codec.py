@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from math import prod
 from typing import Any
 
 import orjson
@@ -23,8 +22,11 @@ from service.protocol.inference import (
     Inference,
     Output,
     Selection,
+    check_count,
     check_input,
     classified,
+    elements,
+    only_input,
     pixels_of_bytes,
     pixels_of_values,
     select,
@@ -159,9 +161,7 @@ def _header(text: bytes, manifest: Manifest, max_images: int) -> _Header:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the body"
         raise MalformedError(f"the inference request is wrong at {where}: {first['msg']}") from error
-    if len(request.inputs) != 1:
-        raise MalformedError(f"the model takes one input, '{manifest.input.name}', and {len(request.inputs)} were sent")
-    tensor = request.inputs[0]
+    tensor = only_input(request.inputs, manifest)
     everything = request.parameters.binary_data_output
     asked = [
         Output(
@@ -195,8 +195,7 @@ def _flattened(data: list[Any], shape: tuple[int, ...]) -> list[Any]:
             if any(type(part) is not list or len(part) != size for part in values):
                 raise MalformedError(f"the data is not nested as its shape {list(shape)} says")
             values = list(chain.from_iterable(values))
-    if len(values) != prod(shape):
-        raise MalformedError(f"the data has {len(values):,} values, but its shape {list(shape)} says {prod(shape):,}")
+    check_count(values, shape)
     return values
 
 
@@ -216,7 +215,7 @@ def encode(inference: Inference, values: Mapping[str, Activations], manifest: Ma
         if output.classes:
             strings = classified(array, output.classes, manifest.labels)
             content: Any = strings
-            data = _elements(strings)
+            data = elements(strings)
             shape, datatype = (len(array), len(strings) // len(array)), "BYTES"
         else:
             content = array.reshape(-1)
@@ -249,9 +248,3 @@ def _binary_header(manifest: Manifest, outputs: tuple[Output, ...], arrays: list
         for output, array in zip(outputs, arrays, strict=True)
     ]
     return to_json(_answer(manifest, None) | {"outputs": tensors})
-
-
-def _elements(strings: list[str]) -> bytes:
-    """A BYTES tensor: each element behind its length in 4 bytes, little-endian."""
-    encoded = [string.encode() for string in strings]
-    return b"".join(len(text).to_bytes(4, "little") + text for text in encoded)

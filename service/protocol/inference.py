@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import MalformedError, TooLargeError
+from service.errors import MalformedError, TooLargeError, UnknownError
 from service.features import Activations
 from service.image import Pixels
 from service.manifest import Manifest
@@ -22,6 +22,9 @@ from service.predictor import Predictor
 
 DATATYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
 """Of the input: the model's own, and real numbers from 0 to 1, which are converted."""
+
+
+Tensor = TypeVar("Tensor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,31 @@ class Inference(NamedTuple):
     timeout: float | None = None
 
 
+def named(predictor: Predictor, model: str, version: str = "") -> Predictor:
+    """The predictor, if it serves that model and version, or any version where none is named.
+
+    Raises:
+        UnknownError: it serves another.
+    """
+    manifest = predictor.engine.manifest
+    if model != manifest.name:
+        raise UnknownError(f"there is no model '{model[:40]}' here")
+    if version not in ("", manifest.version):
+        raise UnknownError(f"the model '{model}' has no version '{version[:40]}' here")
+    return predictor
+
+
+def only_input(inputs: Sequence[Tensor], manifest: Manifest) -> Tensor:
+    """The one input of a request.
+
+    Raises:
+        MalformedError: there is none, or another beside it.
+    """
+    if len(inputs) != 1:
+        raise MalformedError(f"the model takes one input, '{manifest.input.name}', and {len(inputs)} were sent")
+    return inputs[0]
+
+
 def check_input(name: str, datatype: str, shape: Sequence[int], manifest: Manifest, max_images: int) -> int:
     """The number of values of an input tensor that the model takes.
 
@@ -84,6 +112,16 @@ def check_input(name: str, datatype: str, shape: Sequence[int], manifest: Manife
     if shape[0] > max_images:
         raise TooLargeError(f"the request has {shape[0]:,} images, and at most {max_images} are taken at once")
     return prod(shape)
+
+
+def check_count(values: Sequence[Any], shape: Sequence[int]) -> None:
+    """Sees that there are as many values as a shape says.
+
+    Raises:
+        MalformedError: there are more or fewer.
+    """
+    if len(values) != prod(shape):
+        raise MalformedError(f"the data has {len(values):,} values, but its shape {list(shape)} says {prod(shape):,}")
 
 
 def pixels_of_bytes(data: bytes, datatype: str, count: int) -> Pixels:
@@ -153,6 +191,12 @@ def classified(scores: Activations, classes: int, labels: Sequence[str]) -> list
     """The largest scores of each row of (n, 10), best first, as `value:index:label`."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :classes]
     return [f"{row[k]:f}:{k}:{labels[k]}" for row, best in zip(scores, order, strict=True) for k in best]
+
+
+def elements(strings: Sequence[str]) -> bytes:
+    """A BYTES tensor: each element behind its length in 4 bytes, little-endian."""
+    encoded = [string.encode() for string in strings]
+    return b"".join(len(text).to_bytes(4, "little") + text for text in encoded)
 
 
 async def execute(

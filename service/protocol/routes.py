@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from service.answer import JSON, Answer, Header, json_answer
 from service.call import Call
-from service.errors import MalformedError, UnknownError
+from service.errors import MalformedError
 from service.predictor import Predictor
 from service.protocol import description
 from service.protocol.codec import InferAnswer, InferRequest, decode, encode
 from service.protocol.compression import WORTHWHILE, compress, decompress
 from service.protocol.example import example_request
-from service.protocol.inference import execute
+from service.protocol.inference import execute, named
 from service.routes.predict import ERRORS
 from service.state import SharedPredictor, SharedState
 from service.thin import ThinRoute
@@ -25,20 +25,6 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERR
 thin = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERRORS, route_class=ThinRoute)
 
 _HEADER_LENGTH = b"inference-header-content-length"
-
-
-def named(predictor: Predictor, model: str, version: str = "") -> Predictor:
-    """The predictor, if it serves that model and version, or any version where none is named.
-
-    Raises:
-        UnknownError: it serves another.
-    """
-    manifest = predictor.engine.manifest
-    if model != manifest.name:
-        raise UnknownError(f"there is no model '{model[:40]}' here")
-    if version not in ("", manifest.version):
-        raise UnknownError(f"the model '{model}' has no version '{version[:40]}' here")
-    return predictor
 
 
 def _of_path(request: Request, predictor: SharedPredictor) -> Predictor:
