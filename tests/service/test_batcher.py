@@ -265,6 +265,7 @@ def test_one_run_that_stood_still_refuses_nobody(clock: Clock, run: Recorder) ->
             await alone
         run.seconds = 0.001
         requests = [own.submit([number]) for number in range(60)]
+        await asyncio.sleep(0)
         while not all(request.done() for request in requests):
             engine.finish()
             await asyncio.sleep(0.01)
