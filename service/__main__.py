@@ -14,6 +14,7 @@ from service.cpus import available_cpus
 from service.engine import usable_gpu
 from service.listeners import listening_sockets, url
 from service.log import configure_logs
+from service.memory import give_memory_back
 from service.server import serve
 from service.settings import Settings
 from service.tally import shared_tally
@@ -39,6 +40,7 @@ def main() -> int:
         print(f"service: {error}", file=sys.stderr)
         return 2
     configure_logs(settings)
+    give_memory_back()
     workers = _workers(settings)
     try:
         sockets = listening_sockets(settings.host, settings.port, workers * _LISTENERS)

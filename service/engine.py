@@ -118,7 +118,8 @@ class Engine:
         self._predicting = self._session(predicting) if self._lanes is None else self._lanes.session
         # Fusing a convolution with its ReLU hides the value between them, so looking inside has a session of its own
         # and the one that predicts stays as fast as it can be.
-        self._inspecting = self._session(with_outputs(model, [layer.name for layer in self.manifest.features]))
+        inspected = with_outputs(model, [layer.name for layer in self.manifest.features])
+        self._inspecting = self._session(inspected, arena=False)
         self._check()
 
     def _open_lanes(self, model: bytes) -> Lanes:
@@ -135,8 +136,9 @@ class Engine:
         except Exception as error:  # onnxruntime raises classes of its own that share only this root
             raise ProviderError(f"{self.provider} opens the model and cannot run it") from error
 
-    def _session(self, model: bytes, *, graphs: bool = False) -> ort.InferenceSession:
+    def _session(self, model: bytes, *, graphs: bool = False, arena: bool = True) -> ort.InferenceSession:
         options = ort.SessionOptions()
+        options.enable_cpu_mem_arena = arena  # which keeps what the largest batch ever needed: 40 MB for looking inside
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL  # what fails is raised, and said by us
