@@ -100,13 +100,13 @@ def test_calls_share_batches_with_http(mnist: Mnist) -> None:
 def test_a_call_under_way_is_answered_before_the_end(tmp_path: Path, mnist: Mnist, workers: str) -> None:
     """Told to end, the service answers what it has begun, refuses what is new, and ends by 0 within seconds."""
     port = free_port()
-    flags = ("--provider", "cpu", "--workers", workers, "--grpc-port", str(port), "--max-queue-delay", "700000")
+    flags = ("--provider", "cpu", "--workers", workers, "--grpc-port", str(port), "--max-queue-delay", "1200000")
     with process(tmp_path / "log", *flags) as running, calling(port) as client:
         client.call("ServerReady")
         over = threading.Event()
         endless = client.stream(iter(over.wait, True))  # a stream that says nothing holds up nothing
         answer = client.future("ModelInfer", asking(mnist.images[:1]))
-        time.sleep(0.2)  # of the 0.7 s that it waits in the queue
+        time.sleep(0.6)  # of the 1.2 s that it waits in the queue; at the end it has one second left
         started = time.monotonic()
         assert running.end() == 0
         assert time.monotonic() - started < 8
@@ -117,6 +117,20 @@ def test_a_call_under_way_is_answered_before_the_end(tmp_path: Path, mnist: Mnis
             client.call("ServerLive", timeout=5)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "Traceback" not in running.log.read_text()
+
+
+def test_calls_are_logged_where_that_is_asked_for(tmp_path: Path) -> None:
+    """The access log has a line for each, with its method and the status that HTTP would have."""
+    port = free_port()
+    with process(tmp_path / "log", "--provider", "cpu", "--grpc-port", str(port), "--access-log") as running:
+        with calling(port) as client:
+            client.call("ServerLive")
+            with pytest.raises(grpc.RpcError):
+                client.call("ModelReady")
+        assert running.end() == 0
+        events = [json.loads(line) for line in running.log.read_text().splitlines()]
+    requests = [(event["path"], event["status"]) for event in events if event["event"] == "request"]
+    assert requests == [("grpc:ServerLive", 200), ("grpc:ModelReady", 404)]
 
 
 def _connections(pid: int, port: int) -> int:
