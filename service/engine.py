@@ -31,7 +31,7 @@ _GPU_LIBRARIES = {"cuda": "libonnxruntime_providers_cuda.so", "tensorrt": "libon
 _GOLDEN_TOLERANCE = 1e-3  # |Δlogit|; verification holds 1e-4 on the machine that trained
 # A variant's integer sums are the same everywhere, since they cannot saturate. But a float on the edge between two
 # steps may be rounded to the other one by another machine's kernels. Between ONNX Runtime with optimisations, without,
-# and ONNX's reference that moved no logit of thousands of digits by more than 0.013; a wrong kernel errs by far more.
+# and ONNX's reference that moved no logit of thousands of digits by more than 0.009; a wrong kernel errs by far more.
 _VARIANT_TOLERANCE = 0.05
 _FATAL = 4
 
@@ -129,8 +129,9 @@ class Engine:
             # Where it cannot, that shows when the session is opened or when the first graph is captured.
             with contextlib.suppress(Exception):
                 return Lanes(self._session(model, graphs=True), source, outputs, device="cuda", graphs=True)
+        session = self._session(model)
         try:
-            return Lanes(self._session(model), source, outputs, device="cuda", graphs=False)
+            return Lanes(session, source, outputs, device="cuda", graphs=False)
         except Exception as error:  # onnxruntime raises classes of its own that share only this root
             raise ProviderError(f"{self.provider} opens the model and cannot run it") from error
 

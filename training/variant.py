@@ -20,7 +20,7 @@ from service.manifest import Faster, Manifest, Variant, load_manifest, load_mode
 from training.data import Mnist, split
 from training.errors import PromiseError, ReleaseError
 from training.evaluation import Evaluation, evaluate_model
-from training.quantise import CALIBRATION, PERCENTILE, activation_ranges, quantise
+from training.quantise import CALIBRATION, activations, quantise
 from training.report import CARD_FILE, with_variants
 
 INT8: Faster = "int8"
@@ -47,13 +47,13 @@ def make_int8(
         ReleaseError: it cannot be made, or the engine refuses it.
     """
     engine = Engine(model, manifest, provider="cpu")
-    variant_model = quantise(model, activation_ranges(engine, calibration))
+    variant_model = quantise(model, activations(engine, calibration))
     unjudged = Variant(
         file=INT8_FILE,
         sha256=hashlib.sha256(variant_model).hexdigest(),
         metrics={},
         agreement=0,
-        calibration=f"{PERCENTILE:g}th percentile over {len(calibration):,} training digits",
+        calibration=f"activations of {len(calibration):,} training digits",
         golden=_golden(variant_model, manifest),
     )
     promising = manifest.model_copy(update={"variants": {INT8: unjudged}})

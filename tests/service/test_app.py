@@ -1,5 +1,6 @@
 """The application: what it answers when it cannot, when it is ready, and what it documents."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -15,7 +16,9 @@ from structlog.typing import Processor
 
 from service.app import create_app, open_engine
 from service.errors import ModelError
+from service.log import with_request_id
 from service.settings import Settings
+from tests.service.asgi import ask, finish, running
 from tests.service.pictures import drawn, encode
 from tests.service.refusals import refused
 from tests.service.serving import MODELS, serving
@@ -62,7 +65,7 @@ def test_an_unexpected_failure_tells_nothing_of_itself(monkeypatch: pytest.Monke
     async def fail(*_: object) -> None:
         raise RuntimeError("secret cause")
 
-    processors: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info]
+    processors: list[Processor] = [with_request_id, structlog.processors.format_exc_info]
     with structlog.testing.capture_logs(processors=processors) as logged, serving(app) as client:
         monkeypatch.setattr(app.state.digitscope.loaded, "read", fail)
         answer = client.post("/v1/predict", content=PICTURE)
@@ -88,9 +91,14 @@ def test_a_failing_engine_is_said_and_not_ready(
         monkeypatch.setattr(session, "run", fail)
     assert refused(client.post("/v1/predict", content=PICTURE), 500) == "the engine failed on a batch of 1"
     assert refused(client.post("/v1/features", content=PICTURE), 500) == "the engine failed on a batch of 1"
-    for path in ("/v2/health/ready", "/v2/models/digits/ready"):
+    for path, said in (
+        ("/v2/health/ready", {"ready": False}),
+        ("/v2/models/digits/ready", {"name": "digits", "ready": False}),
+    ):
         answer = client.get(path)
-        assert (answer.status_code, answer.json()) == (503, {"ready": False})
+        assert (answer.status_code, answer.json()) == (503, said)
+    (state,) = client.post("/v2/repository/index").json()
+    assert (state["state"], state["reason"]) == ("UNAVAILABLE", "the engine failed")
     assert client.get("/v2/health/live").json() == {"live": True}
     assert "digitscope_ready 0.0" in client.get("/metrics").text
     monkeypatch.undo()
@@ -115,13 +123,24 @@ def test_before_the_model_is_open_nothing_is_ready() -> None:
 
 def test_overload_is_a_503_at_once() -> None:
     """What would wait beyond the limit is refused with a time to wait, and counted; smaller requests are answered."""
-    with serving(create_app(Settings(models=MODELS, provider="cpu", max_waiting=3))) as client:
-        headers = {"Content-Type": "application/octet-stream"}
-        answer = client.post("/v1/predict", content=bytes(4 * 784), headers=headers)
-        assert refused(answer, 503) == "0 images wait already, and at most 3 may"
-        assert int(answer.headers["Retry-After"]) >= 1
-        assert client.post("/v1/predict", content=bytes(3 * 784), headers=headers).status_code == 200
-        assert 'digitscope_refusals_total{reason="Overloaded"} 1.0' in client.get("/metrics").text
+
+    async def main() -> None:
+        async with running(create_app(Settings(models=MODELS, provider="cpu", max_waiting=3))) as app:
+            headers = {"Content-Type": "application/octet-stream"}
+            at_once = [ask(app, "POST", "/v1/predict", bytes(size * 784), headers) for size in (2, 2, 1, 1)]
+            answers = await asyncio.gather(*at_once)
+            assert [answer.status for answer in answers] == [200, 503, 200, 503]
+            assert [len(answer.json["predictions"]) for answer in answers[::2]] == [2, 1]
+            assert answers[1].json == {"error": "2 images wait already, and at most 3 may"}
+            assert answers[3].json == {"error": "3 images wait already, and at most 3 may"}
+            for answer in answers[1::2]:
+                assert int(answer.headers["Retry-After"]) >= 1
+            alone = await ask(app, "POST", "/v1/predict", bytes(4 * 784), headers)
+            assert len(alone.json["predictions"]) == 4, "where nothing waits, nothing is refused"
+            metrics = (await ask(app, "GET", "/metrics")).body
+            assert b'digitscope_refusals_total{reason="Overloaded"} 2.0' in metrics
+
+    finish(main())
 
 
 @pytest.fixture
@@ -206,8 +225,16 @@ def test_every_endpoint_is_documented(document: Any) -> None:
         *(
             (method, f"/v2/models/{{model}}{version}{rest}")
             for version in ("", "/versions/{version}")
-            for method, rest in (("GET", ""), ("GET", "/ready"), ("POST", "/infer"))
+            for method, rest in (
+                ("GET", ""),
+                ("GET", "/ready"),
+                ("GET", "/config"),
+                ("GET", "/stats"),
+                ("POST", "/infer"),
+            )
         ),
+        ("GET", "/v2/models/stats"),
+        ("POST", "/v2/repository/index"),
     }
 
 

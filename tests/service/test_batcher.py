@@ -1,46 +1,63 @@
-"""Requests that wait together run together, and each gets its own answers."""
+"""Requests that wait together run together, and each gets its own answer, whatever becomes of its neighbours."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+import itertools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.batcher import Batcher
-from service.errors import EngineError, OverloadedError
+from service.errors import DeadlineError, EngineError, GoneError, OverloadedError
+from tests.service.asgi import finish
+from tests.service.clock import Clock, Engine
 
-Result = TypeVar("Result")
-
-
-def finish(work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of a coroutine, which is not waited for without end."""
-    return asyncio.run(asyncio.wait_for(work, 20))
+Squares = list[int] | BaseException
 
 
 class Recorder:
-    """A function of batches, which notes them: it squares, and fails on a batch with a negative number."""
+    """A function of batches, which notes them: it squares, and fails on a batch with a negative number.
+
+    On a clock it takes as many seconds as it is told.
+    """
 
     def __init__(self) -> None:
-        self.batches: list[list[int]] = []
+        self.batches: list[list[list[int]]] = []
+        self.clock: Clock | None = None
+        self.seconds = 0.0
 
-    def __call__(self, items: list[int]) -> list[int]:
+    def __call__(self, items: list[list[int]]) -> list[list[int]]:
         """The squares of the items."""
         self.batches.append(list(items))
-        if min(items) < 0:
-            raise EngineError("a negative number")
-        return [item**2 for item in items]
+        if self.clock is not None:
+            self.clock.now += self.seconds
+        if min(map(min, items)) < 0:
+            raise EngineError(f"a negative number in {items}")
+        return [[number**2 for number in item] for item in items]
 
 
-def submit_all(
-    requests: Sequence[Sequence[int]], run: Recorder, *, max_batch: int = 4, max_waiting: int = 10_000
-) -> list[list[int] | BaseException]:
-    """The answers to requests that are submitted in one turn of the event loop."""
+def batcher(run: Callable[[list[Any]], Sequence[Any]], **options: Any) -> Batcher[Any, Any]:
+    """A batcher of at most 4, with limits that are out of the way unless a test names them."""
+    return Batcher(run, **{"max_batch": 4, "max_waiting": 10_000, "max_wait": 10_000.0, **options})
 
-    async def main() -> list[list[int] | BaseException]:
-        batcher = Batcher(run, max_batch=max_batch, max_waiting=max_waiting)
-        return await asyncio.gather(*(batcher.submit(request) for request in requests), return_exceptions=True)
+
+def submit_all(requests: Sequence[list[int]], run: Recorder, **options: Any) -> list[Squares]:
+    """The answers to requests that are submitted in one turn of the event loop, or the refusals."""
+
+    async def main() -> list[Squares]:
+        own = batcher(run, **options)
+
+        async def submit(request: list[int]) -> list[int]:
+            answer: list[int] = await own.submit(request, len(request))
+            return answer
+
+        return await asyncio.gather(*map(submit, requests), return_exceptions=True)
 
     return finish(main())
 
@@ -51,37 +68,46 @@ def run() -> Recorder:
     return Recorder()
 
 
+@pytest.fixture
+def clock(run: Recorder) -> Clock:
+    """A clock that the recorder's work takes its time of."""
+    run.clock = Clock()
+    return run.clock
+
+
+def on(clock: Clock, main: Any) -> Any:
+    """What a test does on a clock."""
+    return clock.finish(main, "service.batcher")
+
+
 def test_what_waits_runs_together_in_order(run: Recorder) -> None:
     """Requests fill batches in the order in which they came, and none is split."""
     answers = submit_all([[1], [2, 3], [4], [5, 6, 7], [8]], run)
-    assert run.batches == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert run.batches == [[[1], [2, 3], [4]], [[5, 6, 7], [8]]]
     assert answers == [[1], [4, 9], [16], [25, 36, 49], [64]]
 
 
 def test_a_request_that_does_not_fit_waits_for_the_next_batch(run: Recorder) -> None:
     """A batch stays below its limit rather than taking a part of a request, or a later one first."""
     submit_all([[1, 2, 3], [4, 5], [6]], run)
-    assert run.batches == [[1, 2, 3], [4, 5, 6]]
+    assert run.batches == [[[1, 2, 3]], [[4, 5], [6]]]
 
 
 def test_a_request_beyond_the_limit_is_a_batch_by_itself(run: Recorder) -> None:
     """A large request is answered whole, apart from its neighbours."""
     large = list(range(10))
     assert submit_all([[1], large, [2]], run)[1] == [item**2 for item in large]
-    assert run.batches == [[1], large, [2]]
+    assert run.batches == [[[1]], [large], [[2]]]
 
 
 def test_a_lone_request_is_answered_at_once(run: Recorder) -> None:
     """Nothing is waited for: the answer is there after the very next turn of the event loop."""
 
     async def main() -> None:
-        batcher = Batcher(run, max_batch=4, max_waiting=10)
-        request = asyncio.ensure_future(batcher.submit([3]))
-        await asyncio.sleep(0)  # the request joins the queue
+        request = batcher(run).submit([3])
         assert run.batches == []
         await asyncio.sleep(0)  # its turn
-        assert run.batches == [[3]]
-        await asyncio.sleep(0)
+        assert run.batches == [[[3]]]
         assert request.done() and request.result() == [9]
 
     finish(main())
@@ -91,53 +117,67 @@ def test_requests_later_on_are_answered_too(run: Recorder) -> None:
     """The queue works again after it was empty."""
 
     async def main() -> list[list[int]]:
-        batcher = Batcher(run, max_batch=4, max_waiting=10)
-        return [await batcher.submit([item]) for item in range(3)]
+        own = batcher(run)
+        return [await own.submit([item]) for item in range(3)]
 
     assert finish(main()) == [[0], [1], [4]]
-    assert run.batches == [[0], [1], [2]]
+    assert run.batches == [[[0]], [[1]], [[2]]]
 
 
-def test_a_failure_reaches_each_waiter_of_its_batch_and_no_other(run: Recorder) -> None:
-    """Who shared the batch gets the error itself; batches before and after are answered."""
-    answers = submit_all([[1, 2, 3, 4], [5, -6], [7], [8, 9]], run)
+def test_a_failure_takes_no_neighbour_with_it(run: Recorder) -> None:
+    """Who shared a batch with a poisoned item is answered as if alone; the poisoned one gets its own error."""
+    answers = submit_all([[1, 2, 3, 4], [5], [-6], [7], [8, 9]], run)
     assert answers[0] == [1, 4, 9, 16]
-    assert [type(answer) for answer in answers[1:3]] == [EngineError, EngineError]
-    assert str(answers[1]) == "a negative number"
-    assert answers[3] == [64, 81]
+    assert [answers[1], answers[3], answers[4]] == [[25], [49], [64, 81]]
+    assert isinstance(answers[2], EngineError) and str(answers[2]) == "a negative number in [[-6]]"
+    assert run.batches[1:] == [[[5], [-6], [7]], [[5]], [[-6]], [[7]], [[8, 9]]]
+
+
+def test_where_all_fail_each_gets_an_error_of_its_own(run: Recorder) -> None:
+    """An engine that answers nothing fails every waiter, each by the error of its own run, and nothing hangs."""
+    answers = submit_all([[-1], [-2], [-3]], run)
+    assert [str(answer) for answer in answers] == [f"a negative number in [[-{number}]]" for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("surplus", [-1, 1])
 def test_a_wrong_number_of_answers_is_never_paired(surplus: int) -> None:
     """With an answer too many or too few nobody gets one that may be another's."""
 
-    async def main() -> list[list[int] | BaseException]:
-        batcher: Batcher[int, int] = Batcher(lambda items: [0] * (len(items) + surplus), max_batch=4, max_waiting=10)
-        requests = [batcher.submit([1]), batcher.submit([2])]
-        return await asyncio.gather(*requests, return_exceptions=True)
+    async def main() -> list[Squares]:
+        own = batcher(lambda items: [0] * (len(items) + surplus))
+        answers: list[Squares] = await asyncio.gather(own.submit(1), own.submit(2), return_exceptions=True)
+        return answers
 
     for answer in finish(main()):
-        assert isinstance(answer, RuntimeError) and str(answer) == f"2 items got {2 + surplus} answers"
+        assert isinstance(answer, RuntimeError) and str(answer) == f"1 items got {1 + surplus} answers"
+
+
+def test_a_wrong_number_of_answers_to_several_is_asked_anew() -> None:
+    """A function that miscounts only where several meet is asked for each alone, and then answers."""
+
+    async def main() -> list[int]:
+        own = batcher(lambda items: [number * 10 for number in items][: 1 if len(items) > 1 else None])
+        return list(await asyncio.gather(*map(own.submit, (1, 2, 3))))
+
+    assert finish(main()) == [10, 20, 30]
 
 
 def test_cancelled_requests_are_skipped(run: Recorder) -> None:
     """What a client that has gone asked for is not computed, also where it was alone, and its place is free again."""
 
     async def main() -> None:
-        batcher = Batcher(run, max_batch=4, max_waiting=3)
-        gone, stays = (asyncio.ensure_future(batcher.submit([item])) for item in (1, 2))
-        await asyncio.sleep(0)
+        own = batcher(run, max_waiting=3)
+        gone, stays = (own.submit([item]) for item in (1, 2))
         gone.cancel()
         assert await stays == [4]
-        alone = asyncio.ensure_future(batcher.submit([3, 3, 3]))
-        await asyncio.sleep(0)
+        alone = own.submit([3, 3, 3], 3)
         alone.cancel()
         await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert await batcher.submit([4, 5, 6]) == [16, 25, 36]
+        first, second = own.submit([4], 1), own.submit([5, 6], 2)
+        assert (await first, await second) == ([16], [25, 36])
 
     finish(main())
-    assert run.batches == [[2], [4, 5, 6]]
+    assert run.batches == [[[2]], [[4], [5, 6]]]
 
 
 def test_overload_is_refused_at_once(run: Recorder) -> None:
@@ -150,24 +190,457 @@ def test_overload_is_refused_at_once(run: Recorder) -> None:
     assert isinstance(answers[2], OverloadedError)
 
 
-@settings(deadline=None, max_examples=60)
+def test_where_nothing_waits_nothing_is_refused(run: Recorder) -> None:
+    """A request beyond the limit of the queue is answered when it is alone."""
+    assert submit_all([[1, 2, 3]], run, max_waiting=1) == [[1, 4, 9]]
+
+
+def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder) -> None:
+    """While what waits takes longer than is allowed, by the last runs, others are refused; taken when it is done."""
+    run.seconds = 0.01  # an item
+
+    async def main() -> None:
+        engine = Engine(clock)
+        own = batcher(run, max_wait=0.25, executor=engine)
+        first = own.submit([0])
+        await asyncio.sleep(0)
+        engine.finish()
+        await first  # so that the pace is known
+        requests = [own.submit([number]) for number in range(1, 3)]
+        await asyncio.sleep(0)  # these run, and all others wait
+        requests += [own.submit([number]) for number in range(3, 29)]  # the last one finds 25 items, a quarter second
+        for _ in range(3):
+            with pytest.raises(OverloadedError, match=r"^what waits already takes more than 250 ms$"):
+                own.submit([99])
+        admitted = own.submit([5], admitted=True)
+        while not all(request.done() for request in (*requests, admitted)):
+            engine.finish()
+            await asyncio.sleep(0.01)
+        assert [await request for request in requests] == [[number**2] for number in range(1, 29)]
+        assert await admitted == [25]
+        later = own.submit([6])
+        await asyncio.sleep(0)
+        engine.finish()
+        assert await later == [36]
+
+    on(clock, main())
+
+
+def test_a_short_queue_is_never_refused(clock: Clock, run: Recorder) -> None:
+    """Up to four batches may wait however slow the last runs were: they are soon done with."""
+    run.seconds = 5.0
+
+    async def main() -> None:
+        engine = Engine(clock)
+        own = batcher(run, max_wait=0.125, executor=engine)
+        first = own.submit([0])
+        await asyncio.sleep(0)
+        engine.finish()
+        await first
+        requests = [own.submit([1])]
+        await asyncio.sleep(0)
+        requests += [own.submit([number]) for number in range(2, 19)]  # the last one finds 16, and makes it 17
+        with pytest.raises(OverloadedError):
+            own.submit([99])
+        while not all(request.done() for request in requests):
+            engine.finish()
+            await asyncio.sleep(0.01)
+        assert [await request for request in requests] == [[number**2] for number in range(1, 19)]
+
+    on(clock, main())
+
+
+def test_one_run_that_stood_still_refuses_nobody(clock: Clock, run: Recorder) -> None:
+    """A run during which the machine did something else for a minute changes the pace by a sixteenth at most."""
+    run.seconds = 0.001
+
+    async def main() -> None:
+        engine = Engine(clock)
+        own = batcher(run, max_wait=0.1, executor=engine)
+        for seconds in (0.001, 60.0):
+            run.seconds = seconds
+            alone = own.submit([0])
+            await asyncio.sleep(0)
+            engine.finish()
+            await alone
+        run.seconds = 0.001
+        requests = [own.submit([number]) for number in range(60)]
+        while not all(request.done() for request in requests):
+            engine.finish()
+            await asyncio.sleep(0.01)
+        assert [await request for request in requests] == [[number**2] for number in range(60)]
+
+    on(clock, main())
+
+
+def test_a_passed_deadline_is_told_and_never_run(clock: Clock, run: Recorder) -> None:
+    """Whose turn comes too late gets a DeadlineError and costs the engine nothing; who has time is answered."""
+    run.seconds = 1.0
+
+    async def main() -> None:
+        own = batcher(run)
+        long, late, just, timely = (
+            own.submit([1, 2, 3, 4], 4),
+            own.submit([5], deadline=clock.now + 0.5),
+            own.submit([6], deadline=clock.now + 1.0),
+            own.submit([7], deadline=clock.now + 1.5),
+        )
+        assert await long == [1, 4, 9, 16]
+        for request in (late, just):
+            with pytest.raises(DeadlineError, match=r"^the time given for the request passed before its turn came$"):
+                await request
+        assert await timely == [49]  # its turn came in time, however long its run takes
+        with pytest.raises(DeadlineError):
+            await own.submit([8], deadline=clock.now)
+
+    on(clock, main())
+    assert run.batches == [[[1, 2, 3, 4]], [[7]]]
+
+
+def test_a_caller_who_has_gone_is_skipped(clock: Clock, run: Recorder) -> None:
+    """Only who has waited a while is asked for; who has gone then gets a GoneError, and nothing is computed."""
+    run.seconds = 1.0
+    asked: list[int] = []
+
+    def gone(number: int, answer: bool) -> Callable[[], bool]:
+        def ask() -> bool:
+            asked.append(number)
+            return answer
+
+        return ask
+
+    async def main() -> None:
+        own = batcher(run)
+        prompt, waits, went = (
+            own.submit([1, 2, 3, 4], 4, gone=gone(1, True)),
+            own.submit([5], gone=gone(5, False)),
+            own.submit([6], gone=gone(6, True)),
+        )
+        assert await prompt == [1, 4, 9, 16]
+        assert await waits == [25]
+        with pytest.raises(GoneError, match=r"^the caller has gone$"):
+            await went
+
+    on(clock, main())
+    assert asked == [5, 6]
+    assert run.batches == [[[1, 2, 3, 4]], [[5]]]
+
+
+def test_a_queue_of_those_who_are_too_late_is_emptied(clock: Clock, run: Recorder) -> None:
+    """Where none of many may run any more, the engine is not called at all, and the next request is answered."""
+    run.seconds = 1.0
+
+    async def main() -> None:
+        own = batcher(run)
+        first = own.submit([0, 0, 0, 0], 4)
+        late = [own.submit([number, number, number], 3, deadline=clock.now + 0.5) for number in range(1, 9)]
+        assert await first == [0, 0, 0, 0]
+        told = await asyncio.gather(*late, return_exceptions=True)
+        assert {type(answer) for answer in told} == {DeadlineError}
+        assert await own.submit([9]) == [81]
+
+    on(clock, main())
+    assert run.batches == [[[0, 0, 0, 0]], [[9]]]
+
+
+def test_the_time_in_the_queue_is_told(clock: Clock, run: Recorder) -> None:
+    """For each batch: how many requests it has, and how long they waited together; who is skipped counts not."""
+    run.seconds = 1.0
+    told: list[tuple[int, float]] = []
+
+    async def main() -> None:
+        own = batcher(run, waited=lambda requests, seconds: told.append((requests, seconds)))
+        requests = [own.submit([1, 1, 1], 3), own.submit([2, 2], 2), own.submit([3], deadline=clock.now)]
+        requests.append(own.submit([4]))
+        await asyncio.gather(*requests, return_exceptions=True)
+
+    on(clock, main())
+    assert told == [(1, 0.0), (2, 2.0)]
+
+
+def test_a_batch_that_is_not_full_waits_for_more(clock: Clock, run: Recorder) -> None:
+    """With a delay, what comes within it shares the batch, which runs when the first has waited for so long."""
+
+    async def main() -> None:
+        own = batcher(run, max_delay=0.02)
+        started = clock.now
+        requests = [own.submit([1])]
+        await asyncio.sleep(0.015)
+        requests.append(own.submit([2]))
+        assert run.batches == []
+        await asyncio.gather(*requests)
+        assert clock.now == pytest.approx(started + 0.02)
+        await own.submit([3])
+        assert clock.now == pytest.approx(started + 0.04)
+
+    on(clock, main())
+    assert run.batches == [[[1], [2]], [[3]]]
+
+
+@pytest.mark.parametrize("last", [[3, 4], [3, 4, 5]])
+def test_a_full_batch_does_not_wait(clock: Clock, run: Recorder, last: list[int]) -> None:
+    """As soon as a batch is full it runs, whether it was filled at once or while it waited; the rest waits."""
+
+    async def main() -> None:
+        own = batcher(run, max_delay=0.02)
+        started = clock.now
+        first = own.submit([1, 2], 2)
+        await asyncio.sleep(0.01)
+        second = own.submit(last, len(last))
+        await first
+        assert clock.now == pytest.approx(started + 0.01)
+        await second
+        assert clock.now == pytest.approx(started + (0.01 if len(last) == 2 else 0.03))
+        await own.submit([6, 7, 8, 9], 4)
+        assert clock.now == pytest.approx(started + (0.01 if len(last) == 2 else 0.03))
+
+    on(clock, main())
+
+
+def test_who_has_waited_for_the_engine_does_not_wait_for_more(clock: Clock, run: Recorder) -> None:
+    """The delay is counted from a request's arrival: what passed of it while another batch ran is not waited again."""
+
+    async def main() -> None:
+        engine = Engine(clock, seconds=0.015)
+        own = batcher(run, max_delay=0.02, executor=engine)
+        started = clock.now
+        own.submit([1, 2, 3, 4], 4)
+        await asyncio.sleep(0)
+        second = own.submit([5])
+        await asyncio.sleep(0.016)
+        assert engine.running == 0
+        third = own.submit([6])
+        await second
+        await third
+        assert clock.now == pytest.approx(started + 0.02 + 0.015)
+
+    on(clock, main())
+    assert run.batches == [[[1, 2, 3, 4]], [[5], [6]]]
+
+
+def test_the_next_batch_gathers_while_one_runs(clock: Clock, run: Recorder) -> None:
+    """With an executor the event loop goes on, one batch runs at a time, and what came meanwhile is the next one."""
+
+    async def main() -> None:
+        engine = Engine(clock)
+        own = batcher(run, executor=engine)
+        requests = [own.submit([0])]
+        await asyncio.sleep(0)
+        assert engine.running == 1
+        for number in range(1, 8):
+            requests.append(own.submit([number]))
+            await asyncio.sleep(0.1)
+        assert engine.running == engine.most == 1 and not any(request.done() for request in requests)
+        for done in (1, 5, 8):
+            engine.finish()
+            await asyncio.sleep(0.1)
+            assert [request.done() for request in requests] == [True] * done + [False] * (8 - done)
+        assert [await request for request in requests] == [[number**2] for number in range(8)]
+        assert engine.most == 1 and engine.running == 0
+
+    on(clock, main())
+    assert run.batches == [[[0]], [[1], [2], [3], [4]], [[5], [6], [7]]]
+
+
+def test_cancelled_while_it_runs_takes_nobody_with_it(clock: Clock, run: Recorder) -> None:
+    """An answer that nobody waits for any more is dropped; its neighbours get theirs, in order."""
+
+    async def main() -> None:
+        engine = Engine(clock)
+        own = batcher(run, executor=engine)
+        requests = [own.submit([number]) for number in range(1, 6)]
+        await asyncio.sleep(0)
+        requests[1].cancel()
+        requests[4].cancel()
+        engine.finish()
+        await asyncio.sleep(0.1)
+        assert [request.cancelled() for request in requests] == [False, True, False, False, True]
+        assert [requests[place].result() for place in (0, 2, 3)] == [[1], [9], [16]]
+        assert engine.running == 0
+        later = own.submit([6])
+        await asyncio.sleep(0)
+        engine.finish()
+        assert await later == [36]
+
+    on(clock, main())
+    assert run.batches == [[[1], [2], [3], [4]], [[6]]]
+
+
+def test_a_failure_in_the_executor_takes_no_neighbour_with_it(run: Recorder) -> None:
+    """In a real thread as on the event loop: the poisoned item fails alone, and later ones are answered."""
+
+    async def main() -> list[Squares]:
+        with ThreadPoolExecutor(1) as executor:
+            own = batcher(run, executor=executor)
+            answers: list[Squares] = await asyncio.gather(
+                *(own.submit([number]) for number in (1, -2, 3, 4, 5)), return_exceptions=True
+            )
+            return [*answers, await own.submit([6])]
+
+    one, two, *others = finish(main())
+    assert (one, others) == ([1], [[9], [16], [25], [36]])
+    assert isinstance(two, EngineError)
+
+
+def test_a_full_batch_does_not_wait_on_the_service_s_own_loop(run: Recorder) -> None:
+    """The timers of uvloop are of a class of their own, and a batch that fills meanwhile runs at once there too."""
+
+    async def main() -> None:
+        own = batcher(run, max_delay=3600)
+        first = own.submit([1, 2], 2)
+        await asyncio.sleep(0.01)
+        second = own.submit([3, 4], 2)
+        await asyncio.wait_for(asyncio.gather(first, second), 30)
+        assert (first.result(), second.result()) == ([1, 4], [9, 16])
+
+    uvloop.run(main())
+
+
+@settings(deadline=None, max_examples=80)
 @given(
     st.lists(st.lists(st.integers(-3, 300), min_size=1, max_size=9), min_size=1, max_size=40),
     st.integers(1, 8),
     st.integers(10, 200),
 )
 def test_any_load_gets_its_own_answers(requests: list[list[int]], max_batch: int, max_waiting: int) -> None:
-    """Each of many requests gets its squares, or the failure of its own batch, or a refusal; batches keep the order."""
+    """Each of many requests gets its squares, its own failure, or a refusal; batches are within limits and in order."""
     run = Recorder()
     answers = submit_all(requests, run, max_batch=max_batch, max_waiting=max_waiting)
-    taken = [pair for pair in zip(requests, answers, strict=True) if not isinstance(pair[1], OverloadedError)]
-    assert [item for batch in run.batches for item in batch] == [item for request, _ in taken for item in request]
-    batch_of_item = [number for number, batch in enumerate(run.batches) for _ in batch]
-    place = 0
-    for request, answer in taken:
-        numbers = set(batch_of_item[place : place + len(request)])
-        assert len(numbers) == 1, "a request was split"
-        batch = run.batches[numbers.pop()]
-        assert len(batch) <= max_batch or batch == request
-        assert isinstance(answer, EngineError) if min(batch) < 0 else answer == [item**2 for item in request]
-        place += len(request)
+    waiting = 0
+    batches: list[list[list[int]]] = []  # as they are to be: an independent, sequential reading of the rules
+    for request, answer in zip(requests, answers, strict=True):
+        if waiting and waiting + len(request) > max_waiting:
+            assert isinstance(answer, OverloadedError)
+            continue
+        waiting += len(request)
+        if not batches or sum(map(len, batches[-1])) + len(request) > max_batch:
+            batches.append([])
+        batches[-1].append(request)
+        if min(request) < 0:
+            assert isinstance(answer, EngineError)
+        else:
+            assert answer == [item**2 for item in request]
+    expected = []
+    for batch in batches:
+        expected.append(batch)
+        if min(map(min, batch)) < 0 and len(batch) > 1:
+            expected += [[item] for item in batch]
+    assert run.batches == expected
+
+
+@dataclass
+class Asked:
+    """A request of the test below, and what is known of it."""
+
+    number: int
+    item: list[int]
+    deadline: float | None
+    leaves: bool
+    future: Any = None
+    cancelled: bool = False
+
+    def check(self, ran: bool) -> None:
+        """It has exactly one end, which is the one that it is due."""
+        assert self.future.done()
+        if self.cancelled:
+            assert self.future.cancelled()
+            return
+        error = self.future.exception()
+        if isinstance(error, DeadlineError):
+            assert self.deadline is not None and not ran
+        elif isinstance(error, GoneError):
+            assert self.leaves and not ran
+        elif self.item[0] < 0:
+            assert isinstance(error, EngineError) and ran
+        else:
+            assert self.future.result() == [number**2 for number in self.item] and ran
+
+
+LATER = 10**6
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("submit"),
+            st.integers(1, 5),  # size
+            st.sampled_from([True, True, False]),  # whether it is sound
+            st.none() | st.floats(0, 0.3),  # its time
+            st.sampled_from([False, False, True]),  # whether it leaves
+        ),
+        st.tuples(st.just("pass"), st.floats(0, 0.1)),
+        st.tuples(st.just("cancel"), st.integers(0, 60)),
+    ),
+    max_size=60,
+)
+
+
+async def walk(own: Batcher[Any, Any], steps: list[Any], clock: Clock) -> list[Asked]:
+    """Takes the steps, and gives what was not refused when all of it has ended."""
+    asked: list[Asked] = []
+    numbers = itertools.count(1)
+    for kind, *rest in steps:
+        if kind == "pass":
+            await asyncio.sleep(rest[0])
+        elif kind == "cancel":
+            if asked and not (request := asked[rest[0] % len(asked)]).future.done():
+                request.future.cancel()
+                request.cancelled = True
+        else:
+            size, sound, time, leaves = rest
+            number = next(numbers)
+            item = [number if sound else -number] * size
+            request = Asked(number, item, None if time is None else clock.now + time, leaves)
+            try:
+                request.future = own.submit(item, size, deadline=request.deadline, gone=partial(bool, leaves))
+            except OverloadedError:
+                continue
+            asked.append(request)
+    await asyncio.gather(*(request.future for request in asked), return_exceptions=True)
+    await asyncio.sleep(1000)  # what was cancelled has its turn too
+    return asked
+
+
+@settings(deadline=None, max_examples=250)
+@given(
+    steps=steps,
+    max_batch=st.integers(1, 6),
+    max_waiting=st.integers(1, 40),
+    max_wait=st.sampled_from([0.01, 0.1, 10.0]),
+    max_delay=st.sampled_from([0.0, 0.0, 0.02]),
+    seconds=st.none() | st.floats(0.001, 0.2),
+)
+def test_nothing_is_lost_or_answered_twice(
+    steps: list[Any], max_batch: int, max_waiting: int, max_wait: float, max_delay: float, seconds: float | None
+) -> None:
+    """However requests come, wait, are cancelled, fail, pass their time and leave, each has exactly the end it is due.
+
+    With an executor of any speed and without one: batches keep the order and the limit, what failed alone harmed
+    nobody, what was refused or skipped never ran, what ran was never refused, and afterwards all places are free.
+    """
+    run, clock = Recorder(), Clock()
+    engine = None if seconds is None else Engine(clock, seconds)
+    limits = {"max_batch": max_batch, "max_waiting": max_waiting, "max_wait": max_wait, "max_delay": max_delay}
+
+    async def main() -> list[Asked]:
+        own = batcher(run, executor=engine, **limits)
+        asked = await walk(own, steps, clock)
+        sizes = [max_waiting // 2, max_waiting - max_waiting // 2] if max_waiting > 1 else [1]
+        later = [own.submit([LATER] * size, size) for size in sizes]
+        assert [len(answer) for answer in await asyncio.gather(*later)] == sizes
+        return asked
+
+    asked = on(clock, main())
+    assert engine is None or engine.most <= 1
+    runs: dict[int, list[int]] = {}  # the places of the batches that each number ran in
+    for place, batch in enumerate(run.batches):
+        assert len(batch) == 1 or sum(map(len, batch)) <= max_batch
+        for item in batch:
+            runs.setdefault(abs(item[0]), []).append(place)
+    assert list(runs) == sorted(runs), "the order was not kept"
+    assert set(runs) <= {request.number for request in asked} | {LATER}, "what was refused has run"
+    for request in asked:
+        ran = runs.get(request.number, [])
+        request.check(bool(ran))
+        if ran:
+            first = run.batches[ran[0]]
+            poisoned = len(first) > 1 and min(map(min, first)) < 0
+            assert len(ran) == (2 if poisoned else 1)

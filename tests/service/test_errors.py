@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from service import errors
-from service.app import STATUSES
-from service.errors import DigitscopeError, RequestError
+from service.errors import DigitscopeError, GoneError, RequestError
+from service.metrics import REASONS, Metrics
+from service.refusal import STATUSES, refusal
+from service.tally import Tally
 
 
 def leaves(kind: type[DigitscopeError]) -> Iterator[type[DigitscopeError]]:
@@ -26,8 +28,21 @@ def test_every_error_has_its_status() -> None:
 
 @pytest.mark.parametrize("kind", list(leaves(DigitscopeError)))
 def test_whose_fault_it_is_shows_in_the_status(kind: type[DigitscopeError]) -> None:
-    """What the caller can mend is a 4xx, and everything else a 5xx."""
-    assert STATUSES[kind] // 100 == (4 if issubclass(kind, RequestError) else 5)
+    """What the caller can mend, or did by going, is a 4xx, and everything else a 5xx."""
+    assert STATUSES[kind] // 100 == (4 if issubclass(kind, (RequestError, GoneError)) else 5)
+
+
+@pytest.mark.parametrize("kind", list(leaves(DigitscopeError)))
+def test_every_error_is_refused_and_counted(kind: type[DigitscopeError]) -> None:
+    """Each that is raised gets its status, its sentence, a count of its own, and a time to wait where it is a 503."""
+    metrics = Metrics(Tally(), (), 1)
+    answer = refusal(kind("the \ud800 sentence"), metrics)
+    assert answer.status_code == STATUSES[kind]
+    assert answer.body == b'{"error":"the ? sentence"}'
+    assert ("Retry-After" in answer.headers) == (answer.status_code == 503)
+    counts = dict(zip(REASONS, metrics.refusals.of(metrics.tally.total()), strict=True))
+    assert {reason for reason, count in counts.items() if count} == {kind.__name__.removesuffix("Error")}
+    assert sum(counts.values()) == 1
 
 
 def test_the_tree_is_shown() -> None:

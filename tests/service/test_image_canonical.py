@@ -178,7 +178,7 @@ def test_none_takes_only_28_by_28(width: int, height: int) -> None:
 def test_what_was_seen_is_shown_exactly(mnist: Mnist) -> None:
     """The PNG of what the network saw holds those very levels."""
     for digit in (mnist.images[3], canonical(mnist.images[3].astype(np.float32))):
-        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(as_png(digit)))), digit)
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(as_png(digit.tobytes())))), digit)
 
 
 @pytest.mark.parametrize("size", [(60_000, 8), (8, 60_000), (2_000_000, 8)])

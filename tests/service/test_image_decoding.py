@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import MalformedError, NotAPictureError, RequestError, TooLargeError
-from service.image import Preprocess, decode, grey_levels, read_picture, read_prepared
+from service.image import Preprocess, decode, grey_levels, open_picture, read_picture, read_prepared
 from tests.conftest import Mnist
 from tests.service.pictures import drawn, encode, enlarged
 
@@ -22,9 +22,14 @@ MANY = 10**7  # pixels
 Levels = NDArray[np.uint8]
 
 
+def whole(data: bytes) -> Image.Image:
+    """A picture, opened and decoded."""
+    return decode(open_picture(data, MANY))
+
+
 def read(data: bytes) -> NDArray[np.float32]:
     """The grey levels of a picture."""
-    return grey_levels(decode(data, MANY))
+    return grey_levels(whole(data))
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +202,7 @@ def test_large_pictures_are_reduced_without_a_trace() -> None:
 @pytest.mark.parametrize(("width", "height"), [(8, 8), (100, 100), (8, 1250)])
 def test_pictures_within_the_limits_are_read(width: int, height: int) -> None:
     """8 pixels a side are enough, and the largest number of pixels is not too many."""
-    assert decode(encode(Image.new("L", (width, height))), 10_000).size == (width, height)
+    assert decode(open_picture(encode(Image.new("L", (width, height))), 10_000)).size == (width, height)
 
 
 @pytest.mark.parametrize(("width", "height"), [(7, 8), (8, 7), (1, 1)])
@@ -206,13 +211,13 @@ def test_small_pictures_are_refused(width: int, height: int) -> None:
     with pytest.raises(
         MalformedError, match=rf"^the picture has {width}×{height} pixels, and at least 8×8 are needed$"
     ):
-        decode(encode(Image.new("L", (width, height))), MANY)
+        open_picture(encode(Image.new("L", (width, height))), MANY)
 
 
 def test_one_pixel_too_many_is_refused() -> None:
     """The limit is exact, and the message names it."""
     with pytest.raises(TooLargeError, match=r"^the picture has 73×137 pixels, and at most 10,000 are read$"):
-        decode(encode(Image.new("L", (73, 137))), 10_000)
+        open_picture(encode(Image.new("L", (73, 137))), 10_000)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -242,7 +247,7 @@ def test_a_header_alone_tells_that_it_is_too_large(kind: str, side: int) -> None
     """A bomb is refused by the size that it declares, at once, with no pixel decoded: here there is none to decode."""
     started = time.perf_counter()
     with pytest.raises(TooLargeError, match="10,000,000"):
-        decode(BOMBS[kind](side, side), MANY)
+        open_picture(BOMBS[kind](side, side), MANY)
     assert time.perf_counter() - started < 0.5
 
 
@@ -264,14 +269,14 @@ def test_what_is_no_picture_is_refused(data: bytes) -> None:
         NotAPictureError,
         match=r"^this is no picture in a format that is read here \(PNG, JPEG, WEBP, BMP, GIF, TIFF\)$",
     ):
-        decode(data, MANY)
+        open_picture(data, MANY)
 
 
 @pytest.mark.parametrize("kind", ["PPM", "TGA", "ICO", "PCX"])
 def test_other_formats_are_refused(kind: str) -> None:
     """Pillow reads more formats than are listed, and those are refused like anything else."""
     with pytest.raises(NotAPictureError):
-        decode(encode(drawn(mode="RGB", ground="white", ink="black"), kind), MANY)
+        open_picture(encode(drawn(mode="RGB", ground="white", ink="black"), kind), MANY)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
@@ -280,7 +285,7 @@ def test_truncated_files_are_refused(kind: str, part: float) -> None:
     """Half a picture is no picture: nothing is guessed."""
     data = encode(drawn(mode="RGB", ground="white", ink="black"), kind)
     with pytest.raises(NotAPictureError):
-        decode(data[: int(len(data) * part)], MANY)
+        whole(data[: int(len(data) * part)])
 
 
 FILES = [
@@ -331,9 +336,8 @@ def test_damaged_files_raise_only_our_errors(data: bytes, flips: list[tuple[int,
 def test_prepared_digits_are_taken_byte_by_byte(count: int, random: Any) -> None:
     """784 bytes are a digit, row by row, unchanged."""
     data = random.randbytes(count * 784)
-    digits = read_prepared(data, 9)
-    assert digits.shape == (count, 28, 28) and digits.dtype == np.uint8
-    assert [int(value) for value in digits.reshape(-1)] == list(data)
+    digits = np.frombuffer(read_prepared(data, 9), np.uint8).reshape(count, 28, 28)
+    assert [int(value) for digit in digits for row in digit for value in row] == list(data)
 
 
 @pytest.mark.parametrize("length", [0, 1, 783, 785, 1567])
@@ -345,6 +349,6 @@ def test_prepared_digits_have_whole_digits(length: int) -> None:
 
 def test_too_many_prepared_digits_are_refused() -> None:
     """The limit is exact, and the message names it."""
-    assert len(read_prepared(bytes(9 * 784), 9)) == 9
+    assert len(read_prepared(bytes(9 * 784), 9)) == 9 * 784
     with pytest.raises(TooLargeError, match=r"^the request has 10 digits, and at most 9 are taken at once$"):
         read_prepared(bytes(10 * 784), 9)

@@ -56,7 +56,7 @@ def test_a_request_id_is_given_back(client: httpx.Client, request_id: str) -> No
 def test_a_bad_request_id_is_replaced(client: httpx.Client, asked: str) -> None:
     """What might confuse a log is not repeated: a fresh id takes its place."""
     answer = client.get("/v2/health/live", headers={b"X-Request-ID": asked.encode("latin-1")})
-    assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"])
+    assert re.fullmatch("[0-9a-f]{16}-[0-9a-f]+", answer.headers["X-Request-ID"])
 
 
 def test_every_answer_has_an_id_of_its_own(client: httpx.Client) -> None:

@@ -70,7 +70,7 @@ def test_help_lists_every_setting() -> None:
         (["--port", "http"], "port"),
         (["--provider", "tpu"], "provider"),
         (["--threads", "-1"], "threads"),
-        (["--max-batch", "0"], "max_batch"),
+        (["--max-batch", "-1"], "max_batch"),
         (["--model-version", "0"], "model_version"),
         (["--model-version", "newest"], "model_version"),
         (["--model-name", "../secret"], "model_name"),

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from service.answer import to_json
 from service.errors import MalformedError, RequestError, TooLargeError
 from service.manifest import Manifest
 from service.protocol.codec import decode, encode
+from service.protocol.inference import Inference, Output
 
 MOST = 5  # images
 images = arrays(np.uint8, st.tuples(st.integers(1, MOST), st.just(1), st.just(28), st.just(28)))
@@ -28,8 +28,18 @@ def request(**changes: Any) -> dict[str, Any]:
 def refusal(body: Any, manifest: Manifest) -> str:
     """The sentence by which a body is refused as malformed."""
     with pytest.raises(MalformedError) as error:
-        decode(body if isinstance(body, bytes) else json.dumps(body).encode(), manifest, MOST)
+        decode(body if isinstance(body, bytes) else json.dumps(body).encode(), None, manifest, MOST)
     return str(error.value)
+
+
+def decoded(body: Any, manifest: Manifest) -> Inference:
+    """The inference of a body of JSON alone."""
+    return decode(json.dumps(body).encode(), None, manifest, MOST)
+
+
+def names(inference: Inference) -> list[str]:
+    """The outputs that it is for."""
+    return [output.name for output in inference.selection.outputs]
 
 
 @settings(deadline=None, max_examples=20)
@@ -37,36 +47,39 @@ def refusal(body: Any, manifest: Manifest) -> str:
 def test_nested_and_flat_data_are_the_same(manifest: Manifest, values: NDArray[np.uint8], flat: bool) -> None:
     """Every pixel arrives at its place, in either of the forms that the protocol allows."""
     data = (values.reshape(-1) if flat else values).tolist()
-    inference = decode(json.dumps(request(shape=list(values.shape), data=data)).encode(), manifest, MOST)
-    assert inference.images.dtype == np.uint8
-    np.testing.assert_array_equal(inference.images[:, None], values)
+    inference = decoded(request(shape=list(values.shape), data=data), manifest)
+    np.testing.assert_array_equal(np.frombuffer(inference.pixels, np.uint8).reshape(values.shape), values)
 
 
 def test_only_logits_and_probabilities_are_answered_unasked(manifest: Manifest) -> None:
     """Without outputs, or with an empty list of them, the feature maps stay where they are."""
     unasked: list[dict[str, Any]] = [{}, {"outputs": None}, {"outputs": []}]
     for more in unasked:
-        assert decode(json.dumps(request() | more).encode(), manifest, MOST).outputs == ("logits", "probabilities")
+        selection = decoded(request() | more, manifest).selection
+        assert selection.outputs == (Output("logits"), Output("probabilities"))
+        assert selection.predicted and not selection.layers and not selection.numbers
 
 
 def test_outputs_are_chosen_by_name(manifest: Manifest) -> None:
-    """In the order asked for, each once, feature maps and outputs alike."""
-    names = ["fc1", "probabilities", "conv1", "fc1"]
-    body = request() | {"outputs": [{"name": name} for name in names]}
-    assert decode(json.dumps(body).encode(), manifest, MOST).outputs == ("fc1", "probabilities", "conv1")
+    """In the order asked for, feature maps and outputs alike."""
+    asked = ["fc1", "probabilities", "conv1"]
+    inference = decoded(request() | {"outputs": [{"name": name} for name in asked]}, manifest)
+    assert names(inference) == asked
+    assert inference.selection.layers == ("fc1", "conv1") and inference.selection.predicted
+    assert not decoded(request() | {"outputs": [{"name": "conv1"}]}, manifest).selection.predicted
 
 
 def test_parameters_are_passed_over(manifest: Manifest) -> None:
     """Parameters of the request, the input and the outputs are allowed, as the protocol says."""
     body = request(parameters={"a": 1}) | {"parameters": {"b": 2}, "outputs": [{"name": "fc1", "parameters": {"c": 3}}]}
-    assert decode(json.dumps(body | {"id": "x"}).encode(), manifest, MOST).id == "x"
+    assert decoded(body | {"id": "x"}, manifest).id == "x"
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"name": "pixels"}, "the model's input is named 'image', not 'pixels'"),
-        ({"datatype": "FP32"}, "the datatype of 'image' is UINT8, not FP32"),
+        ({"datatype": "FP64"}, "the datatype of 'image' is UINT8 (0 to 255), or FP32 (0 to 1), not 'FP64'"),
         ({"shape": [784]}, "the shape of 'image' is [-1, 1, 28, 28]"),
         ({"shape": [1, 28, 28]}, "the shape of 'image'"),
         ({"shape": [0, 1, 28, 28], "data": []}, "the shape of 'image'"),
@@ -94,7 +107,7 @@ def test_parameters_are_passed_over(manifest: Manifest) -> None:
         ({"data": [None] * 784}, "whole numbers from 0 to 255"),
         ({"data": [{}] * 784}, "whole numbers from 0 to 255"),
         ({"data": "AAAA"}, "wrong at inputs.0.data"),
-        ({"data": None}, "wrong at inputs.0.data"),
+        ({"data": None}, "the input has neither data nor a binary_data_size"),
     ],
 )
 def test_a_wrong_tensor_is_refused(manifest: Manifest, changes: dict[str, Any], said: str) -> None:
@@ -117,6 +130,7 @@ def test_a_wrong_tensor_is_refused(manifest: Manifest, changes: dict[str, Any], 
         (request() | {"outputs": [{"name": "conv3"}]}, "the model has no output 'conv3'"),
         (request() | {"outputs": ["fc1"]}, "wrong at outputs.0"),
         (request() | {"id": 7}, "wrong at id"),
+        (request() | {"outputs": [{"name": "fc1"}, {"name": "fc1"}]}, "an output is asked for twice"),
     ],
 )
 def test_a_wrong_request_is_refused(manifest: Manifest, body: Any, said: str) -> None:
@@ -128,7 +142,7 @@ def test_too_many_images_are_refused(manifest: Manifest) -> None:
     """The limit is exact, and the message names it."""
     body = request(shape=[MOST + 1, 1, 28, 28], data=[0] * (784 * (MOST + 1)))
     with pytest.raises(TooLargeError, match=r"^the request has 6 images, and at most 5 are taken at once$"):
-        decode(json.dumps(body).encode(), manifest, MOST)
+        decoded(body, manifest)
 
 
 anything = st.recursive(
@@ -150,10 +164,10 @@ def test_arbitrary_requests_raise_only_our_errors(
 ) -> None:
     """However wrong a request is, it is refused by a sentence, or it is a request."""
     try:
-        images = decode(json.dumps(request(**tensor) | more).encode(), manifest, MOST).images
+        inference = decoded(request(**tensor) | more, manifest)
     except RequestError:
         return
-    assert images.shape == (1, 28, 28) and images.dtype == np.uint8
+    assert len(inference.pixels) == 784
 
 
 @pytest.mark.parametrize("request_id", [None, "", "seven"])
@@ -161,8 +175,9 @@ def test_an_answer_is_flat_and_named(manifest: Manifest, request_id: str | None)
     """Tensors are flat in row-major order with their shapes, and an id is there if one was sent."""
     body = request() | ({} if request_id is None else {"id": request_id}) | {"outputs": [{"name": "pool1"}]}
     values = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
-    answer = encode(decode(json.dumps(body).encode(), manifest, MOST), {"pool1": values}, manifest)
-    assert json.loads(to_json(answer)) == {
+    answer, header_length = encode(decoded(body, manifest), {"pool1": values}, manifest)
+    assert header_length is None
+    assert json.loads(answer) == {
         "model_name": "digits",
         "model_version": manifest.version,
         **({} if request_id is None else {"id": request_id}),

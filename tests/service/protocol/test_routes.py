@@ -14,6 +14,14 @@ from tests.service.refusals import refused
 
 Reference = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
 INFER = "/v2/models/digits/infer"
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+]
 
 
 def body(images: NDArray[np.uint8], *outputs: str, **more: Any) -> dict[str, Any]:
@@ -66,8 +74,8 @@ def test_the_model_and_the_id_are_named(client: httpx.Client, mnist: Mnist) -> N
 
 
 def test_the_server_describes_itself(client: httpx.Client) -> None:
-    """Name, version and extensions."""
-    assert client.get("/v2").json() == {"name": "digitscope", "version": service.__version__, "extensions": []}
+    """Name, version and exactly those of Triton's extensions whose routes are here."""
+    assert client.get("/v2").json() == {"name": "digitscope", "version": service.__version__, "extensions": EXTENSIONS}
 
 
 def test_the_model_is_described(client: httpx.Client) -> None:
@@ -91,12 +99,13 @@ def test_health_is_told(client: httpx.Client) -> None:
     """Live and ready, the server and the model, with and without a version."""
     version = client.get("/v2/models/digits").json()["versions"][0]
     assert client.get("/v2/health/live").json() == {"live": True}
-    for path in ("/v2/health/ready", "/v2/models/digits/ready", f"/v2/models/digits/versions/{version}/ready"):
+    assert client.get("/v2/health/ready").json() == {"ready": True}
+    for path in ("/v2/models/digits/ready", f"/v2/models/digits/versions/{version}/ready"):
         answer = client.get(path)
-        assert (answer.status_code, answer.json()) == (200, {"ready": True})
+        assert (answer.status_code, answer.json()) == (200, {"name": "digits", "ready": True})
 
 
-@pytest.mark.parametrize("rest", ["", "/ready", "/infer"])
+@pytest.mark.parametrize("rest", ["", "/ready", "/config", "/stats", "/infer"])
 def test_unknown_models_and_versions_are_refused(client: httpx.Client, mnist: Mnist, rest: str) -> None:
     """Metadata, readiness and inference say which model or version is not here."""
     method = "POST" if rest == "/infer" else "GET"
