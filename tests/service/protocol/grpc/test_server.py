@@ -1,5 +1,6 @@
 """The gRPC server within the service: limits, start and end, several workers, and not being there."""
 
+import asyncio
 import gzip
 import json
 import os
@@ -19,7 +20,9 @@ import pytest
 from pydantic import ValidationError
 
 from service.app import create_app
+from service.errors import AddressError
 from service.protocol.grpc import inference_pb2 as pb
+from service.protocol.grpc.server import grpc_server
 from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.protocol.grpc.calling import Client, asking, calling, free_port, tensors
@@ -163,22 +166,30 @@ def test_several_workers_answer_on_one_port(tmp_path: Path, mnist: Mnist, plain:
         assert running.end() == 0
 
 
-def test_a_port_that_is_taken_stops_the_start() -> None:
-    """It ends by 3 with a sentence that names the port, and does not share it unnoticed."""
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_two_services_do_not_share_a_port(tmp_path: Path, workers: str) -> None:
+    """The second one ends by 3 and names the port, where gRPC by itself would let both answer in turns."""
+    port = free_port()
+    flags = ("--provider", "cpu", "--workers", workers, "--grpc-port", str(port))
+    with process(tmp_path / "log", *flags):
+        ended = run_service(*flags)
+    assert ended.returncode == 3 and "Traceback" not in ended.stderr
+    (event,) = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert event["event"] == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+def test_a_port_that_is_taken_meanwhile_stops_the_start() -> None:
+    """Taken by somebody else after the look at it, it is an error of the service's own, with its sentence."""
+
+    async def start(port: int) -> None:
+        settings = Settings(models=MODELS, provider="cpu", grpc_port=port)
+        async with grpc_server(create_app(settings).state.digitscope, shared=False):
+            pass
+
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = run_service("--provider", "cpu", "--workers", "1", "--grpc-port", str(port))
-    assert ended.returncode == 3 and "Traceback" not in ended.stderr
-    said = [json.loads(line)["event"] for line in ended.stderr.splitlines() if line.startswith("{")]
-    assert f"cannot listen for gRPC on 127.0.0.1:{port}" in said
-
-
-def test_two_services_do_not_share_a_port(tmp_path: Path) -> None:
-    """The second one says that it cannot listen, where gRPC by itself would let both answer in turns."""
-    port = free_port()
-    flags = ("--provider", "cpu", "--workers", "1", "--grpc-port", str(port))
-    with process(tmp_path / "log", *flags):
-        assert run_service(*flags).returncode == 3
+        with pytest.raises(AddressError, match=f"cannot listen for gRPC on 127.0.0.1:{port}"):
+            asyncio.run(start(port))
 
 
 @pytest.mark.parametrize("port", [None, 0])
