@@ -12,7 +12,7 @@ from pydantic_settings import CliApp, SettingsError
 from service.app import create_app
 from service.cpus import available_cpus
 from service.engine import usable_gpu
-from service.listeners import listening_sockets, url
+from service.listeners import free_port, listening_sockets, url
 from service.log import configure_logs
 from service.memory import give_memory_back
 from service.server import serve
@@ -42,10 +42,14 @@ def main() -> int:
     configure_logs(settings)
     give_memory_back()
     workers = _workers(settings)
+    port = settings.port
     try:
-        sockets = listening_sockets(settings.host, settings.port, workers * _LISTENERS)
+        sockets = listening_sockets(settings.host, port, workers * _LISTENERS)
+        if settings.grpc_port:
+            port = settings.grpc_port
+            free_port(settings.host, port)
     except OSError as error:
-        _log.error(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+        _log.error(f"cannot listen on {settings.host}:{port}: {error.strerror}")
         return START_FAILED
     if workers > 1:
         return _serve_in_workers(settings, [sockets[worker::workers] for worker in range(workers)])

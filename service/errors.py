@@ -12,7 +12,8 @@
     ├── NotReadyError           the model is not loaded, or no longer
     ├── EngineError             the engine failed while it ran
     ├── ModelError              a model or its manifest is not what it must be; it is not served
-    └── ProviderError           an execution provider was asked for by name and cannot be used
+    ├── ProviderError           an execution provider was asked for by name and cannot be used
+    └── AddressError            an address or a port cannot be listened on
 
 Each message is one sentence that may be shown to anybody.
 """

@@ -8,6 +8,20 @@ import socket
 _BACKLOG = 2048
 
 
+def free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0, if nobody listens there.
+
+    Raises:
+        OSError: the address cannot be had, or another service listens on the port.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # A port that is shared is free for all who share; one that is not tells whether somebody is there.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        free: int = probe.getsockname()[1]
+    return free
+
+
 def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
     """Sockets that listen on one port; 0 takes a free one.
 
@@ -16,11 +30,7 @@ def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
     """
     shared = hasattr(socket, "SO_REUSEPORT")  # not on Windows
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        # A port that is shared is free for all who share; one that is not tells whether somebody is there.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        port = probe.getsockname()[1]
+    port = free_port(host, port)
     sockets: list[socket.socket] = []
     try:
         for _ in range(count if shared else 1):

@@ -22,7 +22,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 STATUSES = (200, 304, 400, 404, 405, 413, 415, 499, 500, 503, 504, 0)  # 0 is any other
 REASONS = (
     "Malformed", "Unknown", "Method", "TooLarge", "NotAPicture", "Overloaded", "Deadline", "Gone", "NotReady", "Engine",
-    "Model", "Provider",
+    "Model", "Provider", "Address",
 )  # fmt: skip
 STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")  # of a request
 RUN_STAGES = STAGES[3:]  # of a run of the engine

@@ -5,7 +5,6 @@ from typing import Any
 import grpc
 import pytest
 
-from service import errors
 from service.errors import DigitscopeError, RequestError
 from service.protocol.grpc.codes import CODES
 from service.refusal import FAILURE, STATUSES
@@ -41,8 +40,6 @@ def test_an_error_reaches_the_caller(
 ) -> None:
     """Its code and its sentence do, whatever letters it has, and it is counted as HTTP's would be."""
     monkeypatch.setattr(served.state.loaded, "predict", _raising(kind("it went wrong at −1")))
-    if kind in {errors.ModelError, errors.ProviderError, errors.AddressError}:
-        monkeypatch.setattr(served.state.metrics, "refused", lambda _: None)  # these keep the service from starting
     line = f'digitscope_requests_total{{method="POST",route="grpc:ModelInfer",status="{STATUSES[kind]}"}}'
     before = _counted(served, line)
     with pytest.raises(grpc.RpcError) as raised:

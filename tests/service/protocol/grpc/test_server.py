@@ -1,5 +1,6 @@
 """The gRPC server within the service: limits, start and end, several workers, and not being there."""
 
+import asyncio
 import gzip
 import json
 import os
@@ -19,7 +20,9 @@ import pytest
 from pydantic import ValidationError
 
 from service.app import create_app
+from service.errors import AddressError
 from service.protocol.grpc import inference_pb2 as pb
+from service.protocol.grpc.server import grpc_server
 from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.protocol.grpc.calling import Client, asking, calling, free_port, tensors
@@ -100,13 +103,13 @@ def test_calls_share_batches_with_http(mnist: Mnist) -> None:
 def test_a_call_under_way_is_answered_before_the_end(tmp_path: Path, mnist: Mnist, workers: str) -> None:
     """Told to end, the service answers what it has begun, refuses what is new, and ends by 0 within seconds."""
     port = free_port()
-    flags = ("--provider", "cpu", "--workers", workers, "--grpc-port", str(port), "--max-queue-delay", "700000")
+    flags = ("--provider", "cpu", "--workers", workers, "--grpc-port", str(port), "--max-queue-delay", "1200000")
     with process(tmp_path / "log", *flags) as running, calling(port) as client:
         client.call("ServerReady")
         over = threading.Event()
         endless = client.stream(iter(over.wait, True))  # a stream that says nothing holds up nothing
         answer = client.future("ModelInfer", asking(mnist.images[:1]))
-        time.sleep(0.2)  # of the 0.7 s that it waits in the queue
+        time.sleep(0.6)  # of the 1.2 s that it waits in the queue; at the end it has one second left
         started = time.monotonic()
         assert running.end() == 0
         assert time.monotonic() - started < 8
@@ -117,6 +120,20 @@ def test_a_call_under_way_is_answered_before_the_end(tmp_path: Path, mnist: Mnis
             client.call("ServerLive", timeout=5)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "Traceback" not in running.log.read_text()
+
+
+def test_calls_are_logged_where_that_is_asked_for(tmp_path: Path) -> None:
+    """The access log has a line for each, with its method and the status that HTTP would have."""
+    port = free_port()
+    with process(tmp_path / "log", "--provider", "cpu", "--grpc-port", str(port), "--access-log") as running:
+        with calling(port) as client:
+            client.call("ServerLive")
+            with pytest.raises(grpc.RpcError):
+                client.call("ModelReady")
+        assert running.end() == 0
+        events = [json.loads(line) for line in running.log.read_text().splitlines()]
+    requests = [(event["path"], event["status"]) for event in events if event["event"] == "request"]
+    assert requests == [("grpc:ServerLive", 200), ("grpc:ModelReady", 404)]
 
 
 def _connections(pid: int, port: int) -> int:
@@ -149,22 +166,30 @@ def test_several_workers_answer_on_one_port(tmp_path: Path, mnist: Mnist, plain:
         assert running.end() == 0
 
 
-def test_a_port_that_is_taken_stops_the_start() -> None:
-    """It ends by 3 with a sentence that names the port, and does not share it unnoticed."""
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_two_services_do_not_share_a_port(tmp_path: Path, workers: str) -> None:
+    """The second one ends by 3 and names the port, where gRPC by itself would let both answer in turns."""
+    port = free_port()
+    flags = ("--provider", "cpu", "--workers", workers, "--grpc-port", str(port))
+    with process(tmp_path / "log", *flags):
+        ended = run_service(*flags)
+    assert ended.returncode == 3 and "Traceback" not in ended.stderr
+    (event,) = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert event["event"] == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+def test_a_port_that_is_taken_meanwhile_stops_the_start() -> None:
+    """Taken by somebody else after the look at it, it is an error of the service's own, with its sentence."""
+
+    async def start(port: int) -> None:
+        settings = Settings(models=MODELS, provider="cpu", grpc_port=port)
+        async with grpc_server(create_app(settings).state.digitscope, shared=False):
+            pass
+
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = run_service("--provider", "cpu", "--workers", "1", "--grpc-port", str(port))
-    assert ended.returncode == 3 and "Traceback" not in ended.stderr
-    said = [json.loads(line)["event"] for line in ended.stderr.splitlines() if line.startswith("{")]
-    assert f"cannot listen for gRPC on 127.0.0.1:{port}" in said
-
-
-def test_two_services_do_not_share_a_port(tmp_path: Path) -> None:
-    """The second one says that it cannot listen, where gRPC by itself would let both answer in turns."""
-    port = free_port()
-    flags = ("--provider", "cpu", "--workers", "1", "--grpc-port", str(port))
-    with process(tmp_path / "log", *flags):
-        assert run_service(*flags).returncode == 3
+        with pytest.raises(AddressError, match=f"cannot listen for gRPC on 127.0.0.1:{port}"):
+            asyncio.run(start(port))
 
 
 @pytest.mark.parametrize("port", [None, 0])
