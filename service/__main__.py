@@ -97,9 +97,10 @@ def _serve(
         ),
         ready,
     )
-    # uvicorn raises the signal that ended it once more when it is done; by then all is in order.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # For signals before uvicorn takes them: it ends then as soon as it has started. And when it is done it raises the
+    # one that ended it once more, for which there is nothing left to do.
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    signal.signal(signal.SIGINT, server.handle_exit)
     server.run(None if own is None else [own])
     return 0 if server.started else START_FAILED
 

@@ -21,6 +21,7 @@ import structlog
 START_FAILED = 3
 """The exit status of a worker that will not start however often it is tried."""
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048
 _FLAPPING = 1.0  # seconds; a worker that lived for less is replaced only after as long
 _log = structlog.get_logger("digitscope")
@@ -37,8 +38,11 @@ def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
         for _ in range(count):
             sockets.append(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
             sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if len(sockets) > 1:
+                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sockets[-1].bind((host, port))
+            # The first shares the port only once it is its own: another service that shares its port is not joined.
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sockets[-1].listen(_BACKLOG)
             port = sockets[-1].getsockname()[1]
     except OSError:
@@ -66,7 +70,7 @@ class Supervisor:
         wakeup, waking = socket.socketpair()
         waking.setblocking(False)
         signal.set_wakeup_fd(waking.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, self._note)
         for index in range(len(self._sockets)):
             self._start(index)
@@ -85,8 +89,9 @@ class Supervisor:
             sentinels = {worker.sentinel: index for index, worker in self._workers.items()}
             for ready in wait([*sentinels, wakeup, self._answering]):
                 if ready == self._answering:
-                    awaited -= len(os.read(self._answering, awaited or 1))
-                    if awaited == 0:
+                    before = awaited
+                    awaited -= len(os.read(self._answering, len(self._sockets)))  # below 0 by those that replace others
+                    if before > 0 >= awaited:
                         host, port = self._sockets[0].getsockname()[:2]
                         shown = f"[{host}]" if ":" in host else host
                         _log.info(f"running on http://{shown}:{port}", workers=len(self._workers))
@@ -104,7 +109,10 @@ class Supervisor:
 
     def _start(self, index: int) -> None:
         worker = self._context.Process(target=self._work, args=(index,), name=f"worker-{index}")
+        # What ends a worker that has only just begun is to find it with handlers of its own, and not with the parent's.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         worker.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         self._workers[index] = worker
         self._started[index] = time.monotonic()
 
@@ -133,6 +141,9 @@ class Supervisor:
     def _work(self, index: int) -> None:
         """What a worker does, in its own process."""
         signal.set_wakeup_fd(-1)
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)  # until it serves there is nothing to be done in order
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         for other in self._sockets[:index] + self._sockets[index + 1 :]:
             other.close()
         threading.Thread(target=_end_with_parent, daemon=True).start()
