@@ -5,7 +5,6 @@ import gc
 import signal
 import socket
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, cast
 
 import uvicorn
@@ -34,15 +33,10 @@ def serve(app: ASGIApp, sockets: list[socket.socket], ready: Callable[[], None])
     )
     server = _Server(config, ready)
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    # uvicorn raises the signal that ended it once more when it is done; by then all is in order. One that comes before
-    # uvicorn listens to signals counts too.
+    # For signals before uvicorn takes them: it ends then as soon as it has started. And when it is done it raises the
+    # one that ended it once more, for which there is nothing left to do.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    if hasattr(signal, "pthread_sigmask"):  # a worker starts with these held back
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+        signal.signal(number, server.handle_exit)
     server.run(sockets)
     return server.started
 

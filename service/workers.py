@@ -67,8 +67,9 @@ class Supervisor:
             sentinels = {worker.sentinel: index for index, worker in self._workers.items()}
             for ready in wait([*sentinels, wakeup, self._answering]):
                 if ready == self._answering:
-                    awaited -= len(os.read(self._answering, awaited or 1))
-                    if awaited == 0:
+                    before = awaited
+                    awaited -= len(os.read(self._answering, len(self._shares)))  # below 0 by those that replace others
+                    if before > 0 >= awaited:
                         _log.info(f"running on {url(self._shares[0][0])}", workers=len(self._workers))
                 elif isinstance(ready, int) and ready in sentinels:
                     failed = self._ended(sentinels[ready], replace=not (self._signals or status))
@@ -84,8 +85,7 @@ class Supervisor:
 
     def _start(self, index: int) -> None:
         worker = self._context.Process(target=self._work, args=(index,), name=f"worker-{index}")
-        # A signal that came between the fork and the worker's own handling would be noted by the parent's handler in
-        # the worker, where nobody reads the note, and the worker would serve on.
+        # What ends a worker that has only just begun is to find it with handlers of its own, and not with the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         worker.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
@@ -118,6 +118,9 @@ class Supervisor:
     def _work(self, index: int) -> None:
         """What a worker does, in its own process."""
         signal.set_wakeup_fd(-1)
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)  # until it serves there is nothing to be done in order
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         for other in self._shares[:index] + self._shares[index + 1 :]:
             for listening in other:
                 listening.close()

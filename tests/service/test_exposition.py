@@ -1,0 +1,192 @@
+"""The counts as Prometheus reads them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.engine import Engine
+from service.exposition import exposition
+from service.manifest import Manifest
+from service.metrics import REASONS, SECONDS, Metrics
+from service.tally import Tally, shared_tally
+from tests.service.serving import ROOT
+
+
+def families(metrics: Metrics) -> dict[str, Metric]:
+    """All metrics by name, read by Prometheus' own parser, which knows none twice."""
+    found = list(text_string_to_metric_families(exposition(metrics).decode()))
+    assert len({family.name for family in found}) == len(found)
+    return {family.name: family for family in found}
+
+
+def samples(metrics: Metrics, name: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """The samples of one metric by name and labels, none of them twice."""
+    found = families(metrics)[name].samples
+    by_labels = {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in found}
+    assert len(by_labels) == len(found)
+    return by_labels
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Metrics that have counted nothing yet."""
+    return Metrics(Tally(), ("/a", "/b"), 32)
+
+
+def test_nothing_counted_is_valid_text(metrics: Metrics) -> None:
+    """Every metric has a type and a sentence; what is one of few labels is there with zero from the start."""
+    found = families(metrics)
+    assert all(family.documentation and family.type != "unknown" for family in found.values())
+    assert found["digitscope_requests"].samples == []
+    assert {sample.labels["reason"]: sample.value for sample in found["digitscope_refusals"].samples} == dict.fromkeys(
+        REASONS, 0
+    )
+    assert {sample.labels["digit"]: sample.value for sample in found["digitscope_predictions"].samples} == {
+        str(digit): 0 for digit in range(10)
+    }
+    assert found["digitscope_ready"].samples[0].value == 0
+    assert "digitscope_model_info" not in found
+
+
+def test_requests_have_route_method_and_status(metrics: Metrics) -> None:
+    """What was asked is there and nothing else; what nobody knows has a label that stands for all of it."""
+    metrics.answered("/a", "GET", 200, 0.1)
+    metrics.answered("/a", "GET", 200, 0.1)
+    metrics.answered("/invented", "BREW", 418, 0.1)
+    metrics.answered("/other", "BREW", 299, 0.1)
+    found = {
+        (sample.labels["route"], sample.labels["method"], sample.labels["status"]): sample.value
+        for sample in families(metrics)["digitscope_requests"].samples
+    }
+    assert found == {("/a", "GET", "200"): 2, ("unknown", "other", "0"): 2}
+
+
+def test_times_are_cumulative_histograms(metrics: Metrics) -> None:
+    """Each bucket holds what is below its bound, the last one all, with the sum and the count beside them."""
+    times = [0.0001, 0.0005, 0.0007, 0.03, 0.2, 4.0, 60.0]
+    for seconds in times:
+        metrics.answered("/a", "GET", 200, seconds)
+    metrics.answered("/b", "GET", 200, 0.3)
+    found = samples(metrics, "digitscope_request_seconds")
+    for bound in (*SECONDS, float("inf")):
+        name = "+Inf" if bound == float("inf") else str(bound)
+        key = ("digitscope_request_seconds_bucket", (("le", name), ("route", "/a")))
+        assert found[key] == sum(seconds <= bound for seconds in times)
+    assert found["digitscope_request_seconds_count", (("route", "/a"),)] == len(times)
+    assert found["digitscope_request_seconds_sum", (("route", "/a"),)] == pytest.approx(sum(times))
+    assert found["digitscope_request_seconds_count", (("route", "/b"),)] == 1
+
+
+def test_batches_are_a_histogram_of_images(metrics: Metrics) -> None:
+    """Runs by their images: each in the bucket of its size and all above, and the sum is that of all images."""
+    sizes = [1, 1, 2, 3, 4, 5, 8, 9, 32, 31]
+    for images in sizes:
+        metrics.ran(1, images, np.bincount([3] * images, minlength=10), (0.0, 0.0, 0.0))
+    found = samples(metrics, "digitscope_batch_images")
+    for bound in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        key = ("digitscope_batch_images_bucket", (("le", f"{bound}.0"),))
+        assert found[key] == sum(images <= bound for images in sizes)
+    assert found["digitscope_batch_images_bucket", (("le", "+Inf"),)] == len(sizes)
+    assert found["digitscope_batch_images_count", ()] == len(sizes)
+    assert found["digitscope_batch_images_sum", ()] == sum(sizes)
+    assert samples(metrics, "digitscope_predictions")["digitscope_predictions_total", (("digit", "3"),)] == sum(sizes)
+
+
+def test_the_model_that_serves_is_told(metrics: Metrics, model_bytes: bytes, manifest: Manifest) -> None:
+    """Its name, version and hash beside the provider and the threads that its engine really has."""
+    metrics.engine = Engine(model_bytes, manifest, provider="cpu", threads=1)
+    metrics.ready = True
+    found = families(metrics)
+    assert found["digitscope_model_info"].samples[0].labels == {
+        "name": "digits",
+        "version": manifest.version,
+        "sha256": manifest.sha256,
+        "provider": "CPUExecutionProvider",
+        "threads": "1",
+    }
+    assert found["digitscope_ready"].samples[0].value == 1
+    assert found["digitscope_provider_fallback"].samples[0].value == 0
+
+
+_OTHER = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from service.metrics import Metrics
+from service.tally import Tally
+
+metrics = Metrics(Tally(Path(sys.argv[1])), ("/a", "/b"), 32)
+memory = bytearray(64 * 2**20)
+for place in range(0, len(memory), 4096):
+    memory[place] = 1
+metrics.answered("/a", "GET", 200, 0.1)
+metrics.answered("/b", "POST", 503, 0.1)
+metrics.refused("Overloaded")
+metrics.ran(2, 5, np.bincount([1, 2, 3, 3, 3], minlength=10), (0.1, 0.2, 0.3))
+print("counted", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Metrics]:
+    """Metrics in a tally that another process may count in too."""
+    path = shared_tally(2)
+    tally = Tally(path)
+    yield Metrics(tally, ("/a", "/b"), 32)
+    tally._file.close()
+    path.unlink()
+
+
+def test_two_workers_are_told_in_sum(shared: Metrics) -> None:
+    """Counts, processes and their memory are those of both; when one has ended, its counts stay and it does not."""
+    shared.answered("/a", "GET", 200, 0.2)
+    shared.ran(1, 1, np.bincount([3], minlength=10), (0.1, 0.2, 0.3))
+    alone = samples(shared, "process_resident_memory_bytes")["process_resident_memory_bytes", ()]
+    with subprocess.Popen(  # noqa: S603 — our own code
+        [sys.executable, "-c", _OTHER, str(shared.tally._file.name)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "counted\n"
+        assert sorted(shared.pids()) == sorted((os.getpid(), other.pid))
+        both = families(shared)
+        assert both["digitscope_workers"].samples[0].value == 2
+        assert both["process_resident_memory_bytes"].samples[0].value > alone + 64 * 2**20
+        started = both["process_start_time_seconds"].samples[0].value
+        other.communicate("\n")
+    alone_again = families(shared)
+    assert alone_again["digitscope_workers"].samples[0].value == 1
+    assert started <= alone_again["process_start_time_seconds"].samples[0].value, "the earliest start is told"
+    for found in (both, alone_again):
+        requests = {
+            json.dumps(sorted(sample.labels.values())): sample.value for sample in found["digitscope_requests"].samples
+        }
+        assert requests == {'["/a", "200", "GET"]': 2, '["/b", "503", "POST"]': 1}
+        digits = {sample.labels["digit"]: sample.value for sample in found["digitscope_predictions"].samples}
+        assert (digits["1"], digits["2"], digits["3"], sum(digits.values())) == (1, 1, 4, 6)
+        refused = {sample.labels["reason"]: sample.value for sample in found["digitscope_refusals"].samples}
+        assert refused["Overloaded"] == sum(refused.values()) == 1
+
+
+def test_a_process_is_told_as_prometheus_own_client_tells_it(metrics: Metrics) -> None:
+    """For one process the process metrics have the names, types and values that `prometheus_client` gives them."""
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    expected = list(text_string_to_metric_families(generate_latest(registry).decode()))
+    found = families(metrics)
+    assert expected
+    for family in expected:
+        assert found[family.name].type == family.type
+        if family.name in ("process_start_time_seconds", "process_max_fds"):
+            assert found[family.name].samples[0].value == family.samples[0].value
