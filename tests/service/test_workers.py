@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.listeners import listening_sockets
 from service.tally import SLOTS
-from service.workers import listening_sockets
 from tests.service.serving import ROOT, Process, process, run_service
 
 PATH = "/v2/models/digits/infer"
