@@ -108,6 +108,7 @@ def test_the_model_that_serves_is_told(metrics: Metrics, model_bytes: bytes, man
         "version": manifest.version,
         "sha256": manifest.sha256,
         "provider": "CPUExecutionProvider",
+        "precision": "fp32",
         "threads": "1",
     }
     assert found["digitscope_ready"].samples[0].value == 1
