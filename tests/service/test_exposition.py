@@ -180,7 +180,6 @@ def test_two_workers_are_told_in_sum(shared: Metrics) -> None:
 
 def test_a_process_is_told_as_prometheus_own_client_tells_it(metrics: Metrics) -> None:
     """For one process the process metrics have the names, types and values that `prometheus_client` gives them."""
-
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     expected = list(text_string_to_metric_families(generate_latest(registry).decode()))
