@@ -58,20 +58,24 @@ def test_a_wrong_method_is_a_405(client: httpx.Client, method: str, path: str, a
     assert allowed in answer.headers["Allow"].split(", ")
 
 
-def test_an_unexpected_failure_tells_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/features", "/v2/models/digits/infer"])
+def test_an_unexpected_failure_tells_nothing_of_itself(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """The client gets a sentence without a trace, the log the cause, and the same connection goes on."""
     app = create_app(Settings(models=MODELS, provider="cpu"))
 
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret cause")
 
     processors: list[Processor] = [with_request_id, structlog.processors.format_exc_info]
     with structlog.testing.capture_logs(processors=processors) as logged, serving(app) as client:
-        monkeypatch.setattr(app.state.digitscope.loaded, "read", fail)
-        answer = client.post("/v1/predict", content=PICTURE)
+        for name in ("read", "predict"):
+            monkeypatch.setattr(app.state.digitscope.loaded, name, fail)
+        headers = {"Inference-Header-Content-Length": "0"} if "infer" in path else {}
+        content = bytes(784) if "infer" in path else PICTURE
+        answer = client.post(path, content=content, headers=headers)
         assert refused(answer, 500) == "the service failed on this request; its log has the cause"
         monkeypatch.undo()
-        assert client.post("/v1/predict", content=PICTURE).status_code == 200
+        assert client.post(path, content=content, headers=headers).status_code == 200
     (event,) = [event for event in logged if event["log_level"] == "error"]
     assert event["request_id"] == answer.headers["X-Request-ID"]
     assert "RuntimeError: secret cause" in event["exception"]
