@@ -16,7 +16,7 @@ from tests.conftest import Mnist
 from tests.service.asgi import Answered, ask, finish, running
 from tests.service.pictures import drawn, encode
 from tests.service.refusals import refused
-from tests.service.serving import MODELS, serving
+from tests.service.serving import MODELS, VERSION, serving
 from tests.service.wire import Wire, chunked, head
 
 INFER = "/v2/models/digits/infer"
@@ -45,7 +45,7 @@ REQUESTS: dict[str, tuple[str, bytes, dict[str, str]]] = {
     "too long": ("/v1/predict", b"", {"Content-Length": str(2**40)}),
     "too long undeclared": ("/v1/predict", bytes(2**21), PREPARED),
     "json": (INFER, infer_body(2, id="a"), {}),
-    "version": ("/v2/models/digits/versions/1/infer", infer_body(), {}),
+    "version": (f"/v2/models/digits/versions/{VERSION}/infer", infer_body(), {}),
     "binary": (INFER, infer_body(parameters={"binary_data_output": True}), {}),
     "raw": (INFER, bytes(784), {LENGTH: "0"}),
     "maps": (INFER, infer_body(outputs=[{"name": "conv1"}, {"name": "logits"}]), {"Accept-Encoding": "gzip"}),
@@ -96,7 +96,7 @@ def test_the_shortcut_answers_as_routing_does(name: str) -> None:
     assert (short.status, short.headers, short.body) == (routed.status, routed.headers, routed.body)
     assert short.headers["X-Request-Id"] == "same"
     assert counted(short_counts) == counted(routed_counts)
-    template = path.partition("?")[0].replace("digits", "{model}").replace("/1/", "/{version}/")
+    template = path.partition("?")[0].replace("digits", "{model}").replace(f"/{VERSION}/", "/{version}/")
     assert f'route="{template}",status="{short.status}"' in "\n".join(counted(short_counts))
     assert short.status == (200 if name in ("picture", "seen", "prepared", "multipart", *_ANSWERED) else short.status)
     if short.status != 200:
