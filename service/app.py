@@ -10,10 +10,11 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import service
 from service.answer import json_answer
@@ -57,6 +58,11 @@ class _Application(FastAPI):
     async def beneath(self, scope: Scope, receive: Receive, send: Send) -> None:
         """FastAPI itself."""
         await super().__call__(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """FastAPI's, without its outermost layer, which answers a failure by plain text before `front` does."""
+        stack = super().build_middleware_stack()
+        return stack.app if isinstance(stack, ServerErrorMiddleware) else stack
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with what FastAPI would find in signatures alone."""

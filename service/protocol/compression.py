@@ -5,6 +5,7 @@ import zlib
 from service.errors import MalformedError, TooLargeError
 
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_NONE = ("", "identity")
 _LEVEL = 1  # float32 hardly shrinks any further, whatever is spent on it
 WORTHWHILE = 1024  # bytes; a shorter answer is sent in one packet either way
 
@@ -16,7 +17,10 @@ def decompress(body: bytes, encoding: str, max_body: int) -> bytes:
         MalformedError: the encoding is none of those here, or the body is not in it.
         TooLargeError: it has more than `max_body` bytes; no more than those are ever made.
     """
-    window = _WINDOWS.get(encoding.strip().lower())
+    name = encoding.strip().lower()
+    if name in _NONE:
+        return body
+    window = _WINDOWS.get(name)
     if window is None:
         raise MalformedError(f"the Content-Encoding is to be gzip or deflate, not '{encoding[:20]}'")
     decompressor = zlib.decompressobj(window)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Scope
 
 Result = TypeVar("Result")
 DISCONNECT: Message = {"type": "http.disconnect"}
@@ -30,11 +30,13 @@ class Caller:
 
     Attributes:
         taken: how many messages were received.
+        disconnected: whether the end of the connection was among them.
     """
 
     def __init__(self, messages: Iterable[Message]) -> None:
         self._messages = list(messages)
         self.taken = 0
+        self.disconnected = False
         self._gone = asyncio.Event()
 
     def hang_up(self) -> None:
@@ -45,8 +47,11 @@ class Caller:
         """ASGI's `receive`."""
         if self.taken < len(self._messages):
             self.taken += 1
-            return self._messages[self.taken - 1]
+            message = self._messages[self.taken - 1]
+            self.disconnected = message is DISCONNECT
+            return message
         await self._gone.wait()
+        self.disconnected = True
         return DISCONNECT
 
 
@@ -88,13 +93,16 @@ async def ask(
     app: FastAPI,
     method: str,
     path: str,
-    body: bytes | Receive = b"",
+    body: bytes | Caller = b"",
     headers: Mapping[str, str] | None = None,
 ) -> Answered:
     """The answer to one request; its body in one piece, or received as a test wants it."""
     answered = Answered()
+    receive = Caller(chunks(body)) if isinstance(body, bytes) else body
 
     async def send(message: Message) -> None:
+        if receive.disconnected:
+            return  # as a server has it
         if message["type"] == "http.response.start":
             assert not answered.status, "an answer was begun twice"
             answered.status = message["status"]
@@ -102,7 +110,6 @@ async def ask(
         else:
             answered.body += message.get("body", b"")
 
-    receive = Caller(chunks(body)) if isinstance(body, bytes) else body
     await app(scope(method, path, headers), receive, send)
     return answered
 

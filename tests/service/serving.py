@@ -20,6 +20,8 @@ from starlette.types import ASGIApp
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
 DATA = ROOT / "tests" / "data"
+VERSION = str(max(int(folder.name) for folder in (MODELS / "digits").iterdir()))
+"""The newest version that is shipped."""
 _PATIENCE = 60  # seconds for a start or an end, on a busy machine
 
 

@@ -17,6 +17,7 @@ from structlog.typing import Processor
 from service.app import create_app, open_engine
 from service.errors import ModelError
 from service.log import with_request_id
+from service.manifest import Manifest
 from service.settings import Settings
 from tests.service.asgi import ask, finish, running
 from tests.service.pictures import drawn, encode
@@ -58,20 +59,24 @@ def test_a_wrong_method_is_a_405(client: httpx.Client, method: str, path: str, a
     assert allowed in answer.headers["Allow"].split(", ")
 
 
-def test_an_unexpected_failure_tells_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/features", "/v2/models/digits/infer"])
+def test_an_unexpected_failure_tells_nothing_of_itself(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """The client gets a sentence without a trace, the log the cause, and the same connection goes on."""
     app = create_app(Settings(models=MODELS, provider="cpu"))
 
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret cause")
 
     processors: list[Processor] = [with_request_id, structlog.processors.format_exc_info]
     with structlog.testing.capture_logs(processors=processors) as logged, serving(app) as client:
-        monkeypatch.setattr(app.state.digitscope.loaded, "read", fail)
-        answer = client.post("/v1/predict", content=PICTURE)
+        for name in ("read", "predict"):
+            monkeypatch.setattr(app.state.digitscope.loaded, name, fail)
+        headers = {"Inference-Header-Content-Length": "0"} if "infer" in path else {}
+        content = bytes(784) if "infer" in path else PICTURE
+        answer = client.post(path, content=content, headers=headers)
         assert refused(answer, 500) == "the service failed on this request; its log has the cause"
         monkeypatch.undo()
-        assert client.post("/v1/predict", content=PICTURE).status_code == 200
+        assert client.post(path, content=content, headers=headers).status_code == 200
     (event,) = [event for event in logged if event["log_level"] == "error"]
     assert event["request_id"] == answer.headers["X-Request-ID"]
     assert "RuntimeError: secret cause" in event["exception"]
@@ -236,6 +241,60 @@ def test_every_endpoint_is_documented(document: Any) -> None:
         ("GET", "/v2/models/stats"),
         ("POST", "/v2/repository/index"),
     }
+
+
+def test_the_document_is_valid(document: Any) -> None:
+    """What OpenAPI asks of each operation: its own id, described answers, and exactly the parameters of its path."""
+    assert document["openapi"].startswith("3.1")
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    for path, method, operation in operations(document):
+        assert operation["responses"] and all(answer["description"] for answer in operation["responses"].values())
+        parameters = operation.get("parameters", [])
+        assert len({(parameter["in"], parameter["name"]) for parameter in parameters}) == len(parameters)
+        assert all("schema" in parameter for parameter in parameters)
+        in_path = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", path)), (method, path)
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            assert "schema" in content
+
+
+def test_thin_routes_are_documented_whole(document: Any) -> None:
+    """Though FastAPI does not read them, their bodies, parameters and answers are in the document."""
+    predict = document["paths"]["/v1/predict"]["post"]
+    parameters = {parameter["name"]: parameter for parameter in predict["parameters"]}
+    assert parameters["preprocess"]["schema"]["enum"] == ["mnist", "none"]
+    assert parameters["seen"]["schema"]["type"] == "boolean"
+    assert predict["requestBody"]["required"]
+    assert predict["responses"]["200"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/PredictAnswer"
+    }
+    for version in ("", "/versions/{version}"):
+        infer = document["paths"][f"/v2/models/{{model}}{version}/infer"]["post"]
+        named = {(parameter["in"], parameter["name"]) for parameter in infer["parameters"]}
+        in_path = {("path", name) for name in re.findall(r"{(\w+)}", f"/v2/models/{{model}}{version}/infer")}
+        assert named == {("header", "Inference-Header-Content-Length")} | in_path
+        content = infer["requestBody"]["content"]
+        assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/InferRequest"}
+        assert (
+            set(content)
+            == {"application/json", "application/octet-stream"}
+            == set(infer["responses"]["200"]["content"])
+        )
+        assert set(infer["responses"]) >= {"200", "4XX", "5XX"}
+    properties = document["components"]["schemas"]["InferRequest"]["properties"]
+    assert set(properties) == {"id", "parameters", "inputs", "outputs"}
+
+
+def test_every_documented_operation_is_answered(document: Any, client: httpx.Client, manifest: Manifest) -> None:
+    """Each path and method of the document exists: with what it needs it is a 200."""
+    for path, method, operation in operations(document):
+        url = path.format(model=manifest.name, version=manifest.version)
+        content = operation.get("requestBody", {}).get("content", {})
+        headers = {"Inference-Header-Content-Length": "0"} if path.endswith("/infer") else {}
+        body = (bytes(784) if headers else PICTURE) if content else b""
+        answer = client.request(method, url, content=body, headers=headers)
+        assert answer.status_code == 200, (method, url, answer.text)
 
 
 def test_no_422_is_documented_and_none_is_answered(document: Any, client: httpx.Client) -> None:
