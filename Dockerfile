@@ -10,7 +10,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY service service
 
 FROM build AS build-cpu
-RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[cpu]"
+RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[cpu,grpc]"
 
 FROM ${PYTHON_IMAGE} AS runtime
 ENV DIGITSCOPE_HOST=0.0.0.0 DIGITSCOPE_PORT=8000 DIGITSCOPE_MODELS=/models PYTHONUNBUFFERED=1
@@ -26,7 +26,7 @@ FROM runtime AS cpu
 COPY --from=build-cpu /opt/digitscope /opt/digitscope
 
 FROM build AS build-gpu
-RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[gpu]"
+RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[gpu,grpc]"
 
 FROM runtime AS gpu
 # What the container toolkit hands in of the driver; asked for here, refused at start where there is none.

@@ -1,6 +1,8 @@
 """The application: one function puts settings, routes, errors and middleware together."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
@@ -154,9 +155,10 @@ def _directory(settings: Settings) -> Path:
 @asynccontextmanager
 async def _lifespan(app: _Application) -> AsyncIterator[None]:
     state: State = app.state.digitscope
-    engine = await run_in_threadpool(open_engine, state.settings)
+    executor = ThreadPoolExecutor(1, "engine")  # what a GPU has captured belongs to the thread that captured it
+    engine = await asyncio.get_running_loop().run_in_executor(executor, open_engine, state.settings)
     state.metrics.engine = engine
-    state.loaded = Predictor(engine, state.settings, state.metrics)
+    state.loaded = Predictor(engine, state.settings, state.metrics, executor)
     app.shortcut.destinations.update(_shortcuts(engine.manifest))
     report = _log.warning if engine.fallback else _log.info
     report(
@@ -169,11 +171,13 @@ async def _lifespan(app: _Application) -> AsyncIterator[None]:
         precision=engine.precision,
         fallback=engine.fallback,
         graphs=engine.graphs,
+        no_graphs=engine.no_graphs,
         threads=engine.threads,
     )
     async with _grpc(state, shared=app.shares_ports):
         yield
     state.loaded = None
+    executor.shutdown(wait=False)
 
 
 def _grpc(state: State, *, shared: bool) -> AbstractAsyncContextManager[None]:

@@ -67,6 +67,7 @@ class Batcher(Generic[Item, Answer]):
         self._executor = executor
         self._queue: deque[_Waiting[Item, Answer]] = deque()
         self._size = 0  # of all in the queue
+        self._promised = 0  # of all that is to follow what was admitted
         self._turn: asyncio.Handle | None = None  # while one is scheduled
         self._delayed = False  # whether it is to wait for a full batch; uvloop's timers are no asyncio.TimerHandle
         self._running = False  # in the executor
@@ -85,22 +86,27 @@ class Batcher(Generic[Item, Answer]):
         *,
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
+        more: int = 0,
         admitted: bool = False,
     ) -> "asyncio.Future[Answer]":
         """The answer to an item, to be awaited.
 
         It raises what the function raised on the item; DeadlineError when the monotonic clock passed `deadline` before
-        its turn; GoneError when `gone` said then that nobody waits for it. What is `admitted` already is not refused.
+        its turn; GoneError when `gone` said then that nobody waits for it. `more` is the size
+        of what is to follow it as `admitted`, which is not refused any more; `release` takes back what does not follow.
 
         Raises:
             OverloadedError: too much waits already.
         """
         loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system in older Pythons
-        if self._size and not admitted:
-            if self._size + size > self._max_waiting:
-                raise OverloadedError(f"{self._size:,} images wait already, and at most {self._max_waiting:,} may")
+        if admitted:
+            self._promised -= size
+        elif self._size:
+            if (all_waiting := self._size + self._promised) + size + more > self._max_waiting:
+                raise OverloadedError(f"{all_waiting:,} images wait already, and at most {self._max_waiting:,} may")
             if self._size > _SHORT * self._max_batch and self._size * self._pace > self._max_wait:
                 raise OverloadedError(f"what waits already takes more than {self._max_wait * 1000:g} ms")
+        self._promised += more
         now = time.monotonic()
         waiting: _Waiting[Item, Answer] = _Waiting(item, size, now, deadline, gone, loop.create_future())
         self._queue.append(waiting)
@@ -108,6 +114,10 @@ class Batcher(Generic[Item, Answer]):
         if not self._running:
             self._schedule(loop)
         return waiting.future
+
+    def release(self, size: int) -> None:
+        """Takes back what was to follow an item as admitted."""
+        self._promised -= size
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Sees to it that a turn comes: at once, or when a batch that is not full has waited for more."""
@@ -143,7 +153,7 @@ class Batcher(Generic[Item, Answer]):
                 waiting.future.set_exception(
                     DeadlineError("the time given for the request passed before its turn came")
                 )
-            elif waiting.gone is not None and time_in_queue > _PATIENCE and waiting.gone():
+            elif time_in_queue > _PATIENCE and _is_gone(waiting):
                 waiting.future.set_exception(GoneError("the caller has gone"))
             else:
                 batch.append(waiting)
@@ -194,7 +204,13 @@ class Batcher(Generic[Item, Answer]):
         done: "asyncio.Future[list[Answer | Exception]]",
     ) -> None:
         self._running = False
-        self._finish(batch, done.result(), loop)
+        try:
+            answers = done.result()
+        except (Exception, asyncio.CancelledError) as error:  # the executor was shut down
+            failure = RuntimeError("the batch was not run")
+            failure.__cause__ = error
+            answers = [failure] * len(batch)
+        self._finish(batch, answers, loop)
 
     def _finish(
         self, batch: list[_Waiting[Item, Answer]], answers: list[Answer | Exception], loop: asyncio.AbstractEventLoop
@@ -208,3 +224,10 @@ class Batcher(Generic[Item, Answer]):
                 waiting.future.set_exception(answer)
             else:
                 waiting.future.set_result(answer)
+
+
+def _is_gone(waiting: _Waiting[Item, Answer]) -> bool:
+    try:
+        return waiting.gone is not None and waiting.gone()
+    except Exception:  # of the caller's own code, which is to cost the others of its batch nothing
+        return False

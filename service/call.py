@@ -53,6 +53,11 @@ class Call(Request):
         """The same as Starlette has it, its body not read yet, and within the limit."""
         return Request(self.scope, limited(self.scope, self._receive, self.shared.settings.max_body))
 
+    @property
+    def media_type(self) -> bytes:
+        """The Content-Type in lower case, without its parameters."""
+        return self.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
     async def body(self) -> bytes:
         """The whole body.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from service.cpus import available_cpus
 from service.errors import EngineError, ModelError, ProviderError
 from service.graph import with_outputs
-from service.lanes import Lanes
+from service.lanes import SIZES, Lanes
 from service.manifest import Faster, Manifest, Precision
 
 Provider = Literal["auto", "cuda", "tensorrt", "cpu"]
@@ -67,7 +67,8 @@ class Engine:
         provider: the execution provider that the sessions really have.
         fallback: why `auto` did not take a GPU, or None.
         threads: CPU threads of one run.
-        healthy: whether the last run went well.
+        no_graphs: why a GPU runs without CUDA graphs, if it does.
+        healthy: whether the last prediction went well.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Engine:
         self.manifest = manifest
         self.threads = threads or available_cpus()
         self.fallback: str | None = None
+        self.no_graphs: str | None = None
         self.healthy = True
         self._optimise = optimise
         self.precision: Precision = variant[0] if variant else "fp32"
@@ -105,6 +107,8 @@ class Engine:
             self.provider, self.fallback = CPU, obstacle
         else:
             self.provider = _GPU_PROVIDERS[gpu]
+            if variant:
+                raise ProviderError(f"precision '{variant[0]}' is for a CPU, and the provider is {self.provider}")
         try:
             self._open(model, predicting)
         except ProviderError as error:
@@ -127,9 +131,10 @@ class Engine:
         outputs = {output.name: output.shape[1:] for output in self.manifest.outputs}
         source = self.manifest.input.name
         if self.provider == _GPU_PROVIDERS["cuda"]:
-            # Where it cannot, that shows when the session is opened or when the first graph is captured.
-            with contextlib.suppress(Exception):
+            try:
                 return Lanes(self._session(model, graphs=True), source, outputs, device="cuda", graphs=True)
+            except Exception as error:  # when the session is opened, or when the first graph is captured
+                self.no_graphs = str(error.__cause__ or error)
         session = self._session(model)
         try:
             return Lanes(session, source, outputs, device="cuda", graphs=False)
@@ -170,8 +175,12 @@ class Engine:
         golden = self.manifest.golden
         images = np.frombuffer(b"".join(digit.pixels() for digit in golden), np.uint8).reshape(-1, 1, 28, 28)
         expected = np.array([digit.logits for digit in golden])
+        right, tolerance = expected, _GOLDEN_TOLERANCE
+        if self.precision != "fp32":
+            right, tolerance = np.array(self.manifest.variants[self.precision].golden), _VARIANT_TOLERANCE
+        sizes = (len(golden),) if self._lanes is None else SIZES  # each lane has a graph that could be a wrong one
         try:
-            logits, probabilities = self.predict(images)
+            predicted = [self.predict(np.resize(images, (size, *images.shape[1:]))) for size in sizes]
             inspected = self.inspect(images, ["logits", *(layer.name for layer in self.manifest.features)])
         except EngineError as error:
             if self.provider != CPU:  # a driver or GPU that is too old is found out by the first run alone
@@ -180,14 +189,11 @@ class Engine:
         for layer in self.manifest.features:
             if inspected[layer.name].shape[1:] != layer.shape:
                 raise ModelError(f"layer {layer.name} has another shape than the manifest says")
-        answers = [(inspected["logits"], expected, _GOLDEN_TOLERANCE), (logits, expected, _GOLDEN_TOLERANCE)]
-        if self.precision != "fp32":
-            answers[1] = (logits, np.array(self.manifest.variants[self.precision].golden), _VARIANT_TOLERANCE)
-        for answer, right, tolerance in answers:
-            if answer.shape != right.shape or not np.abs(answer - right).max() <= tolerance:
-                raise ModelError(f"the golden inputs are answered wrong, by more than {tolerance} in a logit")
-        if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-5):
-            raise ModelError("the probabilities of the golden inputs do not sum to 1")
+        _compare(inspected["logits"], expected, _GOLDEN_TOLERANCE)
+        for size, (logits, probabilities) in zip(sizes, predicted, strict=True):
+            _compare(logits, np.resize(right, (size, *right.shape[1:])), tolerance)
+            if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-5):
+                raise ModelError("the probabilities of the golden inputs do not sum to 1")
 
     def predict(self, images: Images) -> tuple[Activations, Activations]:
         """Logits and probabilities, each float32 (n, 10), of images uint8 (n, 1, 28, 28), bright ink on black.
@@ -195,10 +201,15 @@ class Engine:
         Raises:
             EngineError: the run failed.
         """
-        if self._lanes is None:
-            logits, probabilities = self._run(self._predicting, ["logits", "probabilities"], images)
-        else:
-            logits, probabilities = self._guard(self._lanes.run, images)
+        try:
+            if self._lanes is None:
+                logits, probabilities = self._run(self._predicting, ["logits", "probabilities"], images)
+            else:
+                logits, probabilities = _guarded(self._lanes.run, images)
+        except EngineError:
+            self.healthy = False
+            raise
+        self.healthy = True
         return logits, probabilities
 
     def inspect(self, images: Images, names: Sequence[str]) -> dict[str, Activations]:
@@ -210,16 +221,7 @@ class Engine:
         return dict(zip(names, self._run(self._inspecting, names, images), strict=True))
 
     def _run(self, session: ort.InferenceSession, names: Sequence[str], images: Images) -> list[Activations]:
-        return self._guard(lambda images: session.run(list(names), {self.manifest.input.name: images}), images)
-
-    def _guard(self, run: Callable[[Images], list[Activations]], images: Images) -> list[Activations]:
-        try:
-            outputs = run(images)
-        except Exception as error:  # onnxruntime raises classes of its own that share only this root
-            self.healthy = False
-            raise EngineError(f"the engine failed on a batch of {len(images)}") from error
-        self.healthy = True
-        return outputs
+        return _guarded(lambda images: session.run(list(names), {self.manifest.input.name: images}), images)
 
     @property
     def graphs(self) -> bool:
@@ -235,3 +237,15 @@ class Engine:
         else:
             self.healthy = True
         return self.healthy
+
+
+def _guarded(run: Callable[[Images], list[Activations]], images: Images) -> list[Activations]:
+    try:
+        return run(images)
+    except Exception as error:  # onnxruntime raises classes of its own that share only this root
+        raise EngineError(f"the engine failed on a batch of {len(images)}") from error
+
+
+def _compare(answer: Activations, right: NDArray[np.float64], tolerance: float) -> None:
+    if answer.shape != right.shape or not np.abs(answer - right).max() <= tolerance:
+        raise ModelError(f"the golden inputs are answered wrong, by more than {tolerance} in a logit")

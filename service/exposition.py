@@ -73,7 +73,9 @@ class _Counts(Collector):
             digits.add_metric((str(digit),), count)
         yield digits
 
-        yield GaugeMetricFamily("digitscope_ready", "Whether predictions are answered.", float(metrics.ready))
+        yield GaugeMetricFamily(
+            "digitscope_ready", "Whether the worker that tells this answers predictions.", float(metrics.ready)
+        )
         pids = metrics.pids()
         yield GaugeMetricFamily("digitscope_workers", "Processes that serve.", len(pids))
         yield from self._model()

@@ -47,7 +47,7 @@ async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, 
     Raises:
         RequestError: the body is none of the three, or beyond a limit; for one part of several the message says which.
     """
-    media_type = call.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    media_type = call.media_type
     if media_type == MULTIPART:
         return await _read_parts(call, preprocess, predictor, settings.max_files)
     body = await call.body()

@@ -2,13 +2,12 @@
 
 A GPU runs this network in less time than it takes to launch its kernels one by one. A CUDA graph launches them all at
 once, but replays the very addresses and shapes that it was captured with (ONNX Runtime, CUDA execution provider,
-"Using CUDA Graphs"). So each size has a lane: a page-locked buffer on the host, its counterparts on the device, bound
-once, and a graph of its own. A batch takes the smallest lane that it fits into; the rest of the lane is padding.
+"Using CUDA Graphs"). So each size has a lane: a page-locked buffer on the host for the images, buffers on the device,
+bound once, and a graph of its own. A batch takes the smallest lane that it fits into; the rest of the lane is padding.
 """
 
 import contextlib
 import ctypes
-import threading
 from collections.abc import Mapping
 
 import numpy as np
@@ -57,7 +56,7 @@ class Lane:
 
 
 class Lanes:
-    """The lanes of one session, warmed.
+    """The lanes of one session, warmed, for the one thread that made them: their graphs are that thread's own.
 
     Attributes:
         session: the session.
@@ -76,7 +75,6 @@ class Lanes:
         """`source` names the input; `outputs` has the shape of each output for one image."""
         self.session = session
         self.graphs = graphs
-        self._lock = threading.Lock()  # the buffers are for one at a time
         # The largest first: what the arena has to grow by for it would move what a graph has captured already.
         self._lanes = [
             Lane(session, source, outputs, size=size, device=device, graph=number if graphs else None)
@@ -90,8 +88,7 @@ class Lanes:
     def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The outputs for images uint8 (n, 1, 28, 28), each float32 (n, …)."""
         largest = SIZES[-1]
-        with self._lock:
-            parts = [self._run(images[start : start + largest]) for start in range(0, len(images), largest)]
+        parts = [self._run(images[start : start + largest]) for start in range(0, len(images), largest)]
         return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     def _run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:

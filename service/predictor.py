@@ -1,8 +1,9 @@
 """The whole request: bytes → image → batcher → engine → answer."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 
 import numpy as np
 from anyio import CapacityLimiter, to_thread
@@ -11,7 +12,7 @@ from service.answer import to_json
 from service.batcher import Batcher
 from service.cpus import available_cpus
 from service.engine import CPU, Activations, Engine, Images
-from service.errors import OverloadedError
+from service.errors import DeadlineError, OverloadedError
 from service.image import PIXELS, SIDE, Pixels, Preprocess, open_picture, read_picture, seen_by_network
 from service.lanes import SIZES
 from service.metrics import Metrics
@@ -34,10 +35,12 @@ class Predictor:
         model_name: the model that answers, as every answer under /v1 has it; `model_json` is the same in JSON.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, executor: Executor | None = None) -> None:
+        """`executor` is the one thread that a GPU's engine was opened in, which all its runs are made in."""
         self.engine = engine
         self.model_name = {"name": engine.manifest.name, "version": engine.manifest.version}
         self.model_json = to_json(self.model_name)
+        self._executor = executor
         self._max_pixels = settings.max_pixels
         self._max_batch = settings.max_batch or (_CPU_BATCH if engine.provider == CPU else SIZES[-1])
         self._metrics = metrics
@@ -49,7 +52,7 @@ class Predictor:
             max_delay=settings.max_queue_delay / 1e6,
             waited=lambda requests, seconds: metrics.passed("queue", requests, seconds),
             # On the CPU the event loop itself runs the engine: with a thread for it, one CPU answered a fifth fewer.
-            executor=None if engine.provider == CPU else ThreadPoolExecutor(1, "engine"),
+            executor=None if engine.provider == CPU else executor,
         )
         self._decoding = CapacityLimiter(available_cpus())
         self._inspecting = CapacityLimiter(_INSPECTIONS)
@@ -97,30 +100,46 @@ class Predictor:
         # One piece after the other, so that what else waits has its turn between them, and what was admitted once is
         # answered to its end. While nobody else waits a piece is a whole batch.
         parts: list[Prediction] = []
-        start = 0
-        while start < len(pixels):
-            size = self._max_batch if self._batcher.idle else max(1, self._max_batch // _SHARE)
-            piece = pixels[start : start + size * PIXELS]
-            count = len(piece) // PIXELS
-            admitted = start > 0
-            parts.append(await self._batcher.submit(piece, count, deadline=deadline, gone=gone, admitted=admitted))
-            start += len(piece)
+        start, promised = 0, 0
+        try:
+            while start < len(pixels):
+                size = self._max_batch if self._batcher.idle else max(1, self._max_batch // _SHARE)
+                piece = pixels[start : start + size * PIXELS]
+                count = len(piece) // PIXELS
+                more = 0 if start else (len(pixels) - len(piece)) // PIXELS
+                answer = self._batcher.submit(piece, count, deadline=deadline, gone=gone, more=more, admitted=start > 0)
+                promised += more - (count if start else 0)
+                start += len(piece)
+                parts.append(await answer)
+        finally:
+            self._batcher.release(promised)
         return joined(parts)
 
-    async def inspect(self, pixels: Pixels, names: Sequence[str]) -> dict[str, Activations]:
-        """The named layers or outputs, each float32 (n, *shape of the layer).
+    async def inspect(
+        self, pixels: Pixels, names: Sequence[str], *, deadline: float | None = None
+    ) -> dict[str, Activations]:
+        """The named layers or outputs, each float32 (n, *shape of the layer); `deadline` on the monotonic clock.
 
         Raises:
             OverloadedError: too many wait already.
+            DeadlineError: the deadline passed before its turn.
             EngineError: the engine failed.
         """
         if self._inspecting.statistics().tasks_waiting >= _WAITING_INSPECTIONS:
             raise OverloadedError(f"{_WAITING_INSPECTIONS} requests wait already to look inside the network")
-        return await to_thread.run_sync(self.engine.inspect, _images(pixels), names, limiter=self._inspecting)
+
+        def look() -> dict[str, Activations]:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineError("the time given for the request passed before its turn came")
+            return self.engine.inspect(_images(pixels), names)
+
+        return await to_thread.run_sync(look, limiter=self._inspecting)
 
     async def is_ready(self) -> bool:
         """Whether the engine answers; after a failure it is asked its golden inputs again."""
-        return self.engine.healthy or await to_thread.run_sync(self.engine.recover)
+        if self.engine.healthy:
+            return True
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.recover)
 
     def _run(self, parts: list[Pixels]) -> list[Prediction]:
         started = time.perf_counter()

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     )
     precision: Literal["fp32", "int8", "auto"] = Field(
         default="fp32",
-        description="of the file that predicts; auto takes int8 on a CPU, where that is faster and the model has it",
+        description="of the file that predicts; auto takes int8 on a CPU, if the model has it",
     )
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
         default="auto", description="processes that serve; auto is one for each CPU that may be used, and one on a GPU"

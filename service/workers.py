@@ -40,6 +40,8 @@ class Supervisor:
         self._context = multiprocessing.get_context("fork")
         self._workers: dict[int, BaseProcess] = {}  # by share
         self._started: dict[int, float] = {}
+        self._due: dict[int, float] = {}  # when those that ended are replaced, on the monotonic clock
+        self._awaited = len(shares)  # workers that do not answer yet, of those that were started first
         self._signals: list[int] = []
         self._answering, self._answers = os.pipe()  # a byte comes of each worker that answers
 
@@ -62,26 +64,32 @@ class Supervisor:
     def _watch(self, wakeup: socket.socket) -> int:
         status = 0
         told = 0  # signals that were passed on
-        awaited = len(self._shares)  # workers that do not answer yet, of those that were started first
-        while self._workers:
+        while self._workers or (self._due and not told):
+            now = time.monotonic()
+            for index in [index for index, due in self._due.items() if due <= now]:
+                del self._due[index]
+                self._start(index)
+            timeout = min(self._due.values(), default=now + 3600) - now
             sentinels = {worker.sentinel: index for index, worker in self._workers.items()}
-            for ready in wait([*sentinels, wakeup, self._answering]):
+            for ready in wait([*sentinels, wakeup, self._answering], timeout):
                 if ready == self._answering:
-                    before = awaited
-                    awaited -= len(os.read(self._answering, len(self._shares)))  # below 0 by those that replace others
-                    if before > 0 >= awaited:
-                        _log.info(f"running on {url(self._shares[0][0])}", workers=len(self._workers))
-                elif isinstance(ready, int) and ready in sentinels:
-                    failed = self._ended(sentinels[ready], replace=not (self._signals or status))
-                    if failed and not status:
-                        status = failed
-                        self._end(signal.SIGTERM)
-            if wakeup in wait([wakeup], 0):
-                wakeup.recv(64)
+                    self._answered()
+                elif ready == wakeup:
+                    wakeup.recv(64)
+                elif isinstance(ready, int) and self._ended(sentinels[ready], replace=not (self._signals or status)):
+                    status = START_FAILED
+                    self._due.clear()
+                    self._end(signal.SIGTERM)
             if len(self._signals) > told:
                 told = len(self._signals)
                 self._end(signal.SIGTERM if told == 1 else signal.SIGKILL)
         return status
+
+    def _answered(self) -> None:
+        before = self._awaited
+        self._awaited -= len(os.read(self._answering, len(self._shares)))  # below 0 by those that replace others
+        if before > 0 >= self._awaited:
+            _log.info(f"running on {url(self._shares[0][0])}", workers=len(self._workers))
 
     def _start(self, index: int) -> None:
         worker = self._context.Process(target=self._work, args=(index,), name=f"worker-{index}")
@@ -92,20 +100,18 @@ class Supervisor:
         self._workers[index] = worker
         self._started[index] = time.monotonic()
 
-    def _ended(self, index: int, *, replace: bool) -> int:
-        """Replaces a worker that has ended, if it is to be; returns its exit status if no other would fare better."""
+    def _ended(self, index: int, *, replace: bool) -> bool:
+        """Has a worker that has ended replaced, if it is to be; returns whether no other would fare better."""
         worker = self._workers.pop(index)
         worker.join()
         if not replace:
-            return 0
-        if worker.exitcode == START_FAILED:
-            return START_FAILED
+            return False
+        if worker.exitcode == START_FAILED and self._awaited > 0:  # later on, the others serve and it is tried again
+            return True
         _log.error("a worker died and is replaced", pid=worker.pid, status=worker.exitcode)
-        if time.monotonic() - self._started[index] < _FLAPPING:
-            time.sleep(_FLAPPING)
-        if not self._signals:  # as none came meanwhile
-            self._start(index)
-        return 0
+        lived = time.monotonic() - self._started[index]
+        self._due[index] = time.monotonic() + (_FLAPPING if lived < _FLAPPING else 0)
+        return False
 
     def _end(self, number: signal.Signals) -> None:
         for worker in self._workers.values():

@@ -32,6 +32,9 @@ from service.protocol.inference import (
     select,
 )
 
+_MOST = 64  # inputs, outputs, or dimensions: each that is wrong has an explanation of its own made for it
+_LONGEST_VALUE = 32  # bytes of a value in JSON, with what a friendly client puts around it
+_JSON_HEADER = 65536  # bytes of everything but values
 _CACHED_HEADER = 2048  # bytes; a client's headers differ little, and these are kept once they are understood
 
 
@@ -45,7 +48,7 @@ class InferInput(BaseModel):
     """An input tensor; `data` is nested as `shape` says, or flat, or in bytes behind the JSON."""
 
     name: str
-    shape: list[StrictInt]
+    shape: list[StrictInt] = Field(max_length=_MOST)
     datatype: str = Field(description="UINT8 (0 to 255), or FP32 (0 to 1)")
     parameters: InputParameters = InputParameters()
     data: list[Any] | None = None
@@ -79,8 +82,8 @@ class InferRequest(BaseModel):
 
     id: str | None = None
     parameters: RequestParameters = RequestParameters()
-    inputs: list[InferInput]
-    outputs: list[InferOutput] | None = None
+    inputs: list[InferInput] = Field(max_length=_MOST)
+    outputs: list[InferOutput] | None = Field(default=None, max_length=_MOST)
 
 
 class OutputTensor(BaseModel):
@@ -114,6 +117,11 @@ class _Header:
     selection: Selection
     id: str | None
     timeout: float | None
+
+
+def longest_request(max_images: int) -> int:
+    """The most bytes that a request of so many images needs, which is where they are numbers in JSON."""
+    return max_images * PIXELS * _LONGEST_VALUE + _JSON_HEADER
 
 
 def decode(body: bytes, header_length: int | None, manifest: Manifest, max_images: int) -> Inference:
@@ -153,12 +161,15 @@ def _bare(body: bytes, manifest: Manifest, max_images: int) -> Inference:
 
 
 def _header(text: bytes, manifest: Manifest, max_images: int) -> _Header:
+    limit = longest_request(max_images)
+    if len(text) > limit:  # before it is read: what is no use takes the longest
+        raise TooLargeError(f"the JSON has {len(text):,} bytes, and no request of {max_images} images needs {limit:,}")
     try:
         request = InferRequest.model_validate(orjson.loads(text))
     except orjson.JSONDecodeError as error:
         raise MalformedError(f"the body is no JSON: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"
         raise MalformedError(f"the inference request is wrong at {where}: {first['msg']}") from error
     tensor = only_input(request.inputs, manifest)
@@ -177,7 +188,7 @@ def _header(text: bytes, manifest: Manifest, max_images: int) -> _Header:
         size=tensor.parameters.binary_data_size,
         data=tensor.data,
         shape=tuple(tensor.shape),
-        selection=select(asked, manifest, binary=everything),
+        selection=select(tuple(asked), manifest, binary=everything),
         id=request.id,
         timeout=request.parameters.timeout / 1e6 or None,
     )

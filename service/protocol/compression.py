@@ -1,11 +1,13 @@
 """Compressed bodies (RFC 9110, section 8.4.1): gzip, and deflate in zlib's format, within limits."""
 
+import re
 import zlib
 
 from service.errors import MalformedError, TooLargeError
 
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _NONE = ("", "identity")
+_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 _LEVEL = 1  # float32 hardly shrinks any further, whatever is spent on it
 WORTHWHILE = 1024  # bytes; a shorter answer is sent in one packet either way
 
@@ -36,11 +38,17 @@ def decompress(body: bytes, encoding: str, max_body: int) -> bytes:
 
 
 def compress(body: bytes, accepted: str) -> tuple[bytes, bytes | None]:
-    """The body in the first encoding that an Accept-Encoding header accepts, and its name; None for none."""
-    for item in accepted.split(","):
-        encoding, _, weight = item.replace(" ", "").lower().partition(";q=")
-        refused = bool(weight) and not weight.strip("0.")  # q=0, however many zeros it has
-        if encoding in ("gzip", "deflate") and not refused:
-            compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOWS[encoding])
-            return compressor.compress(body) + compressor.flush(), encoding.encode()
-    return body, None
+    """The body in the encoding that an Accept-Encoding header wants most (RFC 9110, section 12.5.3), and its name.
+
+    The name is None where none of those here is wanted, and the body as it was.
+    """
+    wanted: dict[str, float] = {}
+    for item in accepted.lower().split(","):
+        encoding, _, weight = item.replace(" ", "").partition(";q=")
+        wanted[encoding] = float(weight) if _WEIGHT.fullmatch(weight) else 1.0
+    known = {name: wanted.get(name, wanted.get("*", 0.0)) for name in ("gzip", "deflate")}
+    encoding = max(known, key=lambda name: known[name])  # gzip where both are wanted alike
+    if not known[encoding]:
+        return body, None
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOWS[encoding])
+    return compressor.compress(body) + compressor.flush(), encoding.encode()

@@ -8,6 +8,7 @@ classification and for the scheduling policy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple, TypeVar
 
@@ -162,7 +163,8 @@ def _pixels_of_reals(values: Activations) -> Pixels:
     return digits.tobytes()
 
 
-def select(asked: Sequence[Output], manifest: Manifest, *, binary: bool = False) -> Selection:
+@lru_cache(maxsize=256)  # so that a selection that comes again brings the headers that were written for it
+def select(asked: tuple[Output, ...], manifest: Manifest, *, binary: bool = False) -> Selection:
     """The outputs that are asked for, or the model's own where none are, in bytes if `binary`.
 
     Raises:
@@ -170,7 +172,7 @@ def select(asked: Sequence[Output], manifest: Manifest, *, binary: bool = False)
     """
     own = [output.name for output in manifest.outputs]
     known = {layer.name for layer in manifest.features}
-    outputs = tuple(asked) or tuple(Output(name, binary) for name in own)
+    outputs = asked or tuple(Output(name, binary) for name in own)
     for output in outputs:
         if output.name not in own and output.name not in known:
             raise MalformedError(f"the model has no output '{output.name[:40]}'")
@@ -214,5 +216,5 @@ async def execute(
         prediction = await predictor.predict(inference.pixels, deadline=deadline, gone=gone)
         values = {name: getattr(prediction, name) for name in selection.predicted}
     if selection.layers:
-        values |= await predictor.inspect(inference.pixels, selection.layers)
+        values |= await predictor.inspect(inference.pixels, selection.layers, deadline=deadline)
     return values

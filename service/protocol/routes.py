@@ -13,7 +13,7 @@ from service.call import Call
 from service.errors import MalformedError
 from service.predictor import Predictor
 from service.protocol import description
-from service.protocol.codec import InferAnswer, InferRequest, decode, encode
+from service.protocol.codec import InferAnswer, InferRequest, decode, encode, longest_request
 from service.protocol.compression import WORTHWHILE, compress, decompress
 from service.protocol.example import example_request
 from service.protocol.inference import execute, named
@@ -154,7 +154,8 @@ async def infer(call: Call) -> Response:
     body = await call.body()
     if b"content-encoding" in fields:
         compressed = fields[b"content-encoding"].decode("latin-1")
-        body = await run_in_threadpool(decompress, body, compressed, shared.settings.max_body)
+        limit = min(shared.settings.max_body, longest_request(shared.settings.max_images))
+        body = await run_in_threadpool(decompress, body, compressed, limit)
     inference = decode(body, _header_length(fields), manifest, shared.settings.max_images)
     values = await execute(inference, predictor, call.gone)
     if inference.selection.layers:  # thousands of numbers an image
@@ -164,11 +165,12 @@ async def infer(call: Call) -> Response:
     headers: tuple[Header, ...] = (JSON,)
     if length is not None:
         headers = ((b"content-type", b"application/octet-stream"), (_HEADER_LENGTH, b"%d" % length))
-    if b"accept-encoding" in fields and len(content) >= WORTHWHILE:
-        accepted = fields[b"accept-encoding"].decode("latin-1")
+    if len(content) >= WORTHWHILE:
+        headers = (*headers, (b"vary", b"accept-encoding"))
+        accepted = fields.get(b"accept-encoding", b"").decode("latin-1")
         content, encoding = await run_in_threadpool(compress, content, accepted)
         if encoding is not None:
-            headers = (*headers, (b"content-encoding", encoding), (b"vary", b"accept-encoding"))
+            headers = (*headers, (b"content-encoding", encoding))
     return Answer(content, headers)
 
 

@@ -34,7 +34,8 @@ def call(caller: Receive, **headers: str) -> Call:
     """A call with header fields, of an application that reads 2,000 bytes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     state = State(Settings(max_body=LIMIT), Metrics(Tally(), (), 1))
-    return Call(scope("POST", "/", named), caller, state)
+    asked = scope("POST", "/", named)
+    return Call(asked, caller, state, dict(asked["headers"]))
 
 
 @settings(deadline=None, max_examples=60)

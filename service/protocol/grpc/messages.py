@@ -39,7 +39,7 @@ def decode(request: pb.ModelInferRequest, manifest: Manifest, max_images: int) -
     ]
     return Inference(
         _pixels(request, tensor, count),
-        select(asked, manifest, binary=True),
+        select(tuple(asked), manifest, binary=True),
         request.id or None,
         _number(request.parameters, "timeout") / 1e6 or None,
     )
@@ -54,9 +54,9 @@ def _pixels(request: pb.ModelInferRequest, tensor: Any, count: int) -> Pixels:
     if filled != [_CONTENTS[tensor.datatype]]:
         wanted = _CONTENTS[tensor.datatype]
         raise MalformedError(f"data of datatype {tensor.datatype} is to be in raw_input_contents or in {wanted}")
-    values = list(getattr(tensor.contents, filled[0]))
+    values = getattr(tensor.contents, filled[0])
     check_count(values, tensor.shape)
-    return pixels_of_values(values, tensor.datatype)
+    return pixels_of_values(list(values), tensor.datatype)
 
 
 def _number(parameters: Mapping[str, Any], name: str) -> int:
