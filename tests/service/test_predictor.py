@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from service.engine import Engine
-from service.errors import OverloadedError
+from service.errors import DeadlineError, OverloadedError
+from service.image import Preprocess, read_picture
 from service.manifest import Manifest
 from service.metrics import Metrics
 from service.prediction import Prediction, Run
@@ -17,6 +18,7 @@ from service.predictor import Predictor
 from service.settings import Settings
 from service.tally import Tally
 from tests.conftest import Mnist
+from tests.service.pictures import encode
 
 
 @pytest.fixture
@@ -81,3 +83,75 @@ def test_requests_that_meet_share_a_batch(predictor: Predictor, mnist: Mnist, mo
     assert sizes == [32, 8]
     logits = inner(mnist.images[:40, None])[0]
     np.testing.assert_allclose([answer.logits[0] for answer in answers], logits, atol=1e-4)
+
+
+@pytest.fixture
+def sizes(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The images of each run, as they come."""
+    found: list[int] = []
+    inner = predictor.engine.predict
+
+    def counting(images: NDArray[np.uint8]) -> object:
+        found.append(len(images))
+        return inner(images)
+
+    monkeypatch.setattr(predictor.engine, "predict", counting)
+    return found
+
+
+def test_a_large_request_is_cut_and_shares_its_last_run(predictor: Predictor, mnist: Mnist, sizes: list[int]) -> None:
+    """Seventy digits are three runs, the last of which takes another request along; both get their own answers."""
+
+    async def main() -> tuple[Prediction, Prediction]:
+        large, small = mnist.images[:70].tobytes(), mnist.images[70:72].tobytes()
+        return await asyncio.gather(predictor.predict(large), predictor.predict(small))
+
+    large, small = asyncio.run(main())
+    assert sizes == [32, 32, 8]
+    expected, _ = predictor.engine.predict(mnist.images[:72, None])
+    np.testing.assert_allclose(large.logits, expected[:70], atol=1e-4)
+    np.testing.assert_allclose(small.logits, expected[70:], atol=1e-4)
+    assert (len(large.json), len(small.json)) == (70, 2)
+
+
+def test_a_large_request_is_refused_whole(model_bytes: bytes, manifest: Manifest, mnist: Mnist) -> None:
+    """Where some of it finds no place none of it is run, and who came after it is answered."""
+    engine = Engine(model_bytes, manifest, provider="cpu")
+    metrics = Metrics(Tally(), (), 32)
+    predictor = Predictor(engine, Settings(max_waiting=64), metrics)
+
+    async def main() -> None:
+        with pytest.raises(OverloadedError, match=r"^64 images wait already, and at most 64 may$"):
+            await predictor.predict(mnist.images[:70].tobytes())
+        await asyncio.sleep(0)  # what was refused has left the queue
+        assert len((await predictor.predict(mnist.images[0].tobytes())).json) == 1
+
+    asyncio.run(main())
+    runs = metrics.runs.of(metrics.tally.total())[:, 0]
+    assert runs[1] == runs.sum() == 1
+
+
+def test_a_passed_deadline_is_of_all_its_pieces(predictor: Predictor, mnist: Mnist, sizes: list[int]) -> None:
+    """A large request whose time has passed is refused as a small one is, and nothing of it is run."""
+
+    async def main() -> None:
+        for count in (1, 70):
+            with pytest.raises(DeadlineError):
+                await predictor.predict(mnist.images[:count].tobytes(), deadline=0.0)
+
+    asyncio.run(main())
+    assert sizes == []
+
+
+@pytest.mark.parametrize("preprocess", ["mnist", "none"])
+def test_small_and_large_pictures_are_read_alike(predictor: Predictor, mnist: Mnist, preprocess: Preprocess) -> None:
+    """A picture that is read on the event loop and one that goes to a thread become the same digit."""
+    small = encode(mnist.images[3], "PNG")
+    large = encode(mnist.images[3], "TIFF") + bytes(5000)
+    assert len(small) < 4096 < len(large)
+
+    async def main() -> list[bytes]:
+        return [await predictor.read(data, preprocess) for data in (small, large)]
+
+    first, second = asyncio.run(main())
+    assert first == second == read_picture(small, preprocess, 10**6).tobytes()

@@ -1,0 +1,53 @@
+"""Answers as numbers and as JSON: each request's part of a run, and a large request's parts as one."""
+
+import json
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from service.prediction import Prediction, Run, joined
+
+numbers = st.floats(0, 1, width=32)
+probabilities = arrays(np.float32, st.tuples(st.integers(1, 6), st.just(10)), elements=numbers)
+
+
+@settings(deadline=None, max_examples=100)
+@given(probabilities)
+def test_json_has_each_images_numbers_exactly(values: NDArray[np.float32]) -> None:
+    """Python's own parser reads back the digit, its probability and all ten, bit by bit, however small they are."""
+    answers = [json.loads(text) for text in Run(values, values).json]
+    assert len(answers) == len(values)
+    for row, answer in zip(values, answers, strict=True):
+        assert list(answer) == ["digit", "confidence", "probabilities"]
+        np.testing.assert_array_equal(np.array(answer["probabilities"], np.float32), row)
+        assert answer["digit"] == max(range(10), key=lambda digit, row=row: row[digit])  # type: ignore[misc]
+        assert answer["confidence"] == answer["probabilities"][answer["digit"]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(probabilities, st.data())
+def test_requests_take_their_parts_of_a_run(values: NDArray[np.float32], data: st.DataObject) -> None:
+    """Numbers and JSON of a part are those of its images, and the parts put together are the whole again."""
+    run = Run(values * 2, values)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=3)))
+    bounds = list(zip([0, *cuts], [*cuts, len(values)], strict=True))
+    parts = [Prediction(run, start, stop) for start, stop in bounds]
+    for part, (start, stop) in zip(parts, bounds, strict=True):
+        np.testing.assert_array_equal(part.logits, values[start:stop] * 2)
+        np.testing.assert_array_equal(part.probabilities, values[start:stop])
+        assert part.json == run.json[start:stop]
+    whole = joined(parts)
+    np.testing.assert_array_equal(whole.logits, values * 2)
+    np.testing.assert_array_equal(whole.probabilities, values)
+    assert whole.json == run.json
+
+
+def test_one_part_is_the_whole() -> None:
+    """What ran at once is not copied."""
+    values = np.full((2, 10), 0.1, np.float32)
+    part = Prediction(Run(values, values), 0, 2)
+    assert joined([part]) is part
+    assert np.shares_memory(part.logits, values)
