@@ -1,5 +1,7 @@
 """A request as the thin routes read it: its head in one pass, its body with no detour, its caller there or gone."""
 
+import sys
+
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
@@ -11,15 +13,20 @@ def _too_large(max_body: int) -> TooLargeError:
     return TooLargeError(f"the body has more than the {max_body:,} bytes that are read")
 
 
+def _declared(value: bytes) -> int:
+    """A Content-Length; more digits than any body has bytes are more than any limit."""
+    if not value.isdigit():
+        return 0
+    digits = value.lstrip(b"0")
+    return int(digits or b"0") if len(digits) < 16 else sys.maxsize
+
+
 def limited(scope: Scope, receive: Receive, max_body: int) -> Receive:
     """Receives a body, and refuses it before it is read or as soon as it grows beyond a limit.
 
     What is to be received raises TooLargeError then.
     """
-    declared = 0
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            declared = int(value)
+    declared = _declared(dict(scope["headers"]).get(b"content-length", b""))
     received = 0
 
     async def receive_limited() -> Message:
@@ -66,8 +73,7 @@ class Call(Request):
             ClientDisconnect: the caller has gone before it was here.
         """
         limit = self.shared.settings.max_body
-        declared = self.fields.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > limit:
+        if _declared(self.fields.get(b"content-length", b"")) > limit:
             raise _too_large(limit)
         chunks: list[bytes] = []
         received = 0

@@ -12,6 +12,11 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _GRACE = 8  # seconds for requests under way when the service is to end; Docker waits for 10
+_LONGEST_HEAD = 65536  # bytes
+_HEAD_TOO_LONG = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\ncontent-length: 62\r\n"
+    b'connection: close\r\n\r\n{"error":"the head of the request has more than 65,536 bytes"}'
+)
 _YOUNG = 20_000  # objects that may be made before those not needed any more are looked for
 
 
@@ -60,17 +65,45 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, whose answers leave in one piece."""
+    """uvicorn's protocol, whose answers leave in one piece, and whose requests have heads of a bounded length."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection stands."""
         self._whole = _Whole(transport)
+        self._in_head, self._ended = True, False  # whether a request has come to its end in the data at hand
+        self._head = 0  # bytes of the head that is being read, as far as it has not come to its end
         super().connection_made(cast("asyncio.Transport", self._whole))
+
+    def data_received(self, data: bytes) -> None:
+        """Something came."""
+        self._ended = False
+        super().data_received(data)
+        if self._in_head and not self._ended:
+            self._head += len(data)
+            if self._head > _LONGEST_HEAD:
+                self._whole.write(_HEAD_TOO_LONG)
+                self._whole.close()
+
+    def on_headers_complete(self) -> None:
+        """A head has come to its end."""
+        self._in_head = False
+        super().on_headers_complete()
+        self.headers = []  # for trailers, which are no part of the request's head
+
+    def on_message_complete(self) -> None:
+        """A request has come to its end."""
+        self._in_head, self._ended, self._head = True, True, 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer has ended."""
         self._whole.flush()
         super().on_response_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        # The parser stops at the head of a request that wants another protocol, and takes its body for that protocol;
+        # so what follows must not be taken for a request.
+        self.cycle.keep_alive = False
 
 
 class _Whole:

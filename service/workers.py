@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from itertools import chain
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -37,6 +38,7 @@ class Supervisor:
         """`serve` takes its sockets and what is to be called once it answers, and returns the exit status."""
         self._serve = serve
         self._shares = shares
+        self._url = url(shares[0][0])
         self._context = multiprocessing.get_context("fork")
         self._workers: dict[int, BaseProcess] = {}  # by share
         self._started: dict[int, float] = {}
@@ -83,13 +85,15 @@ class Supervisor:
             if len(self._signals) > told:
                 told = len(self._signals)
                 self._end(signal.SIGTERM if told == 1 else signal.SIGKILL)
+                for listening in chain.from_iterable(self._shares):
+                    listening.close()  # while these are open the system goes on to accept for workers that do not
         return status
 
     def _answered(self) -> None:
         before = self._awaited
         self._awaited -= len(os.read(self._answering, len(self._shares)))  # below 0 by those that replace others
         if before > 0 >= self._awaited:
-            _log.info(f"running on {url(self._shares[0][0])}", workers=len(self._workers))
+            _log.info(f"running on {self._url}", workers=len(self._workers))
 
     def _start(self, index: int) -> None:
         worker = self._context.Process(target=self._work, args=(index,), name=f"worker-{index}")

@@ -27,6 +27,8 @@ DATATYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint8), "FP32": np.d
 
 Tensor = TypeVar("Tensor")
 
+_NO_REALS = "the data of datatype FP32 is to be numbers from 0 to 1 (0 to 255 are of datatype UINT8)"
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -153,12 +155,14 @@ def pixels_of_values(values: list[Any], datatype: str) -> Pixels:
         return bytes(values)
     if not kinds <= {int, float}:
         raise MalformedError("the data of datatype FP32 is to be numbers from 0 to 1")
-    return _pixels_of_reals(np.array([min(max(value, -1), 2) for value in values], np.float32))
+    if not all(0 <= value <= 1 for value in values):  # before they are rounded to float32, or too large for it
+        raise MalformedError(_NO_REALS)
+    return _pixels_of_reals(np.array(values, np.float32))
 
 
 def _pixels_of_reals(values: Activations) -> Pixels:
     if not (values.min() >= 0 and values.max() <= 1):  # a NaN is neither
-        raise MalformedError("the data of datatype FP32 is to be numbers from 0 to 1 (0 to 255 are of datatype UINT8)")
+        raise MalformedError(_NO_REALS)
     digits: NDArray[np.uint8] = np.rint(values * np.float32(255)).astype(np.uint8)
     return digits.tobytes()
 

@@ -100,10 +100,6 @@ REQUEST_SCHEMAS: dict[str, Any] = models_json_schema(
 """The parts of an inference request's schema by name: FastAPI collects those of the bodies that it reads itself."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_PATH = {
-    name: {"name": name, "in": "path", "required": True, "schema": {"type": "string", "examples": [example]}}
-    for name, example in (("model", "digits"), ("version", "1"))
-}
 _INFER: dict[str, Any] = {
     "response_class": Response,
     "responses": {
@@ -136,15 +132,8 @@ _INFER: dict[str, Any] = {
 }
 
 
-def _documented(*in_path: str) -> dict[str, Any]:
-    """What is documented of inference at a path with these parameters."""
-    extra = _INFER["openapi_extra"]
-    parameters = [*(_PATH[name] for name in in_path), *extra["parameters"]]
-    return _INFER | {"openapi_extra": extra | {"parameters": parameters}}
-
-
-@thin.post("/models/{model}/infer", **_documented("model"))
-@thin.post("/models/{model}/versions/{version}/infer", **_documented("model", "version"))
+@thin.post("/models/{model}/infer", **_INFER)
+@thin.post("/models/{model}/versions/{version}/infer", **_INFER)
 async def infer(call: Call) -> Response:
     """Runs the model on prepared digits, (n, 1, 28, 28), bright ink on black."""
     shared = call.shared

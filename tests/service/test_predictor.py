@@ -99,15 +99,15 @@ def sizes(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_a_large_request_is_cut_and_shares_its_last_run(predictor: Predictor, mnist: Mnist, sizes: list[int]) -> None:
-    """Seventy digits are three runs, the last of which takes another request along; both get their own answers."""
+def test_a_large_request_gives_others_their_turn(predictor: Predictor, mnist: Mnist, sizes: list[int]) -> None:
+    """Of seventy digits a piece is run at a time, and another request in between; both get their own answers."""
 
     async def main() -> tuple[Prediction, Prediction]:
         large, small = mnist.images[:70].tobytes(), mnist.images[70:72].tobytes()
         return await asyncio.gather(predictor.predict(large), predictor.predict(small))
 
     large, small = asyncio.run(main())
-    assert sizes == [32, 32, 8]
+    assert sizes == [32, 2, 32, 6]
     expected, _ = predictor.engine.predict(mnist.images[:72, None])
     np.testing.assert_allclose(large.logits, expected[:70], atol=1e-4)
     np.testing.assert_allclose(small.logits, expected[70:], atol=1e-4)
@@ -115,20 +115,27 @@ def test_a_large_request_is_cut_and_shares_its_last_run(predictor: Predictor, mn
 
 
 def test_a_large_request_is_refused_whole(model_bytes: bytes, manifest: Manifest, mnist: Mnist) -> None:
-    """Where some of it finds no place none of it is run, and who came after it is answered."""
+    """Where some of it finds no place none of it is run; what is still to come of others counts, until it has come."""
     engine = Engine(model_bytes, manifest, provider="cpu")
     metrics = Metrics(Tally(), (), 32)
-    predictor = Predictor(engine, Settings(max_waiting=64), metrics)
+    predictor = Predictor(engine, Settings(max_waiting=100), metrics)
 
     async def main() -> None:
-        with pytest.raises(OverloadedError, match=r"^64 images wait already, and at most 64 may$"):
-            await predictor.predict(mnist.images[:70].tobytes())
-        await asyncio.sleep(0)  # what was refused has left the queue
-        assert len((await predictor.predict(mnist.images[0].tobytes())).json) == 1
+        first = asyncio.ensure_future(predictor.predict(mnist.images[:70].tobytes()))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match=r"^70 images wait already, and at most 100 may$"):
+            await predictor.predict(mnist.images[:31].tobytes())
+        second = asyncio.ensure_future(predictor.predict(mnist.images[:30].tobytes()))
+        assert [len((await request).json) for request in (first, second)] == [70, 30]
+        await predictor.predict(mnist.images[:100].tobytes())
+        with pytest.raises(DeadlineError):
+            await predictor.predict(mnist.images[:100].tobytes(), deadline=0.0)
+        both = [predictor.predict(mnist.images[:count].tobytes()) for count in (50, 50)]  # nothing is owed any more
+        assert [len(answer.json) for answer in await asyncio.gather(*both)] == [50, 50]
 
     asyncio.run(main())
     runs = metrics.runs.of(metrics.tally.total())[:, 0]
-    assert runs[1] == runs.sum() == 1
+    assert np.arange(len(runs)) @ runs == 70 + 30 + 100 + 50 + 50
 
 
 def test_a_passed_deadline_is_of_all_its_pieces(predictor: Predictor, mnist: Mnist, sizes: list[int]) -> None:

@@ -66,13 +66,13 @@ async def both_ways(body: bytes, path: str, headers: dict[str, str]) -> list[Ans
         app = create_app(Settings(models=MODELS, provider="cpu", max_body=2**20))
         async with running(app):
             past: list[str] = []
-            beneath = app.shortcut._app  # type: ignore[attr-defined]
+            beneath = app.front._app  # type: ignore[attr-defined]
 
             async def noting(scope: Any, *rest: Any, past: list[str] = past, beneath: Any = beneath) -> None:
                 past.append(scope["path"])
                 await beneath(scope, *rest)
 
-            app.shortcut._app = noting  # type: ignore[attr-defined]
+            app.front._app = noting  # type: ignore[attr-defined]
             if not short:
                 app.shortcut.destinations.clear()  # type: ignore[attr-defined]
             answers.append(await ask(app, "POST", path, body, headers | {"X-Request-ID": "same"}))

@@ -105,7 +105,8 @@ def test_arbitrary_bytes_raise_only_our_errors(body: bytes, encoding: str) -> No
         ("gzip", "gzip"),
         ("deflate", "deflate"),
         ("gzip, deflate", "gzip"),
-        ("deflate, gzip", "deflate"),
+        ("deflate, gzip", "gzip"),
+        ("deflate;q=0.9, gzip;q=0.1", "deflate"),
         ("br, GZIP", "gzip"),
         ("gzip;q=0, deflate", "deflate"),
         ("gzip; q=0.0", None),
@@ -113,11 +114,12 @@ def test_arbitrary_bytes_raise_only_our_errors(body: bytes, encoding: str) -> No
         ("identity", None),
         ("br;q=1.0", None),
         ("", None),
-        ("*", None),
+        ("*", "gzip"),
+        ("gzip;q=0, *;q=0.5", "deflate"),
     ],
 )
 def test_an_answer_is_compressed_as_it_is_accepted(accepted: str, expected: str | None) -> None:
-    """By the first encoding that is known here and not refused; else it stays as it is."""
+    """By the encoding that is wanted most, gzip where both are alike; else it stays as it is."""
     body = bytes(5000)
     sent, encoding = compress(body, accepted)
     assert encoding == (None if expected is None else expected.encode())

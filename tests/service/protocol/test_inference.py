@@ -89,7 +89,7 @@ def test_the_models_own_outputs_are_the_default(manifest: Manifest) -> None:
 def test_a_selection_that_cannot_be_is_refused(manifest: Manifest, asked: list[Output], said: str) -> None:
     """By a sentence that names what is wrong."""
     with pytest.raises(MalformedError) as error:
-        select(asked, manifest)
+        select(tuple(asked), manifest)
     assert str(error.value) == said
 
 
