@@ -17,3 +17,9 @@ def give_memory_back() -> None:
         library = ctypes.CDLL(None)
         for option, value in _OPTIONS.items():
             library.mallopt(option, value)
+
+
+def return_freed() -> None:
+    """Gives back what the start needed and has freed."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

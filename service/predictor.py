@@ -20,7 +20,7 @@ from service.prediction import Prediction, Run, joined
 from service.settings import Settings
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
-_SHARE = 4  # large requests share a batch
+_SHARE = 2  # large requests share a batch
 _INSPECTIONS = 1  # at a time: looking inside is to leave the CPUs to predictions
 _WAITING_INSPECTIONS = 16
 # A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.

@@ -11,6 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.memory import return_freed
+
 _GRACE = 8  # seconds for requests under way when the service is to end; Docker waits for 10
 _LONGEST_HEAD = 65536  # bytes
 _HEAD_TOO_LONG = (
@@ -59,6 +61,7 @@ class _Server(uvicorn.Server):
         # What is here by now stays. Going through it for garbage again and again took a thirtieth of the time.
         gc.collect()
         gc.freeze()
+        return_freed()
         gc.set_threshold(_YOUNG)
         if self.started:
             self._ready()
