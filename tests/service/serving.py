@@ -30,18 +30,20 @@ def serving(app: ASGIApp, *, lifespan: Literal["on", "off"] = "on") -> Iterator[
     """A client of an application that runs in a thread of this process, where a test can reach into it."""
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan=lifespan)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
+        deadline = time.monotonic() + _PATIENCE
         while not server.started:
-            assert thread.is_alive(), "the application does not start"
+            assert thread.is_alive() and time.monotonic() < deadline, "the application does not start"
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_PATIENCE, trust_env=False) as client:
             yield client
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(_PATIENCE)
+        assert not thread.is_alive(), "the application does not end"
 
 
 @dataclass(frozen=True)
