@@ -53,7 +53,8 @@ def main() -> int:
         return START_FAILED
     if workers > 1:
         return _serve_in_workers(settings, [sockets[worker::workers] for worker in range(workers)])
-    started = serve(create_app(settings), sockets, lambda: _log.info(f"running on {url(sockets[0])}", workers=1))
+    app = create_app(settings)
+    started = serve(app, app.express, sockets, lambda: _log.info(f"running on {url(sockets[0])}", workers=1))
     return 0 if started else START_FAILED
 
 
@@ -70,7 +71,8 @@ def _serve_in_workers(settings: Settings, shares: list[list[socket.socket]]) -> 
     tally = shared_tally(len(shares))
 
     def work(own: list[socket.socket], ready: Callable[[], None]) -> int:
-        return 0 if serve(create_app(settings, tally), own, ready) else START_FAILED
+        app = create_app(settings, tally)
+        return 0 if serve(app, app.express, own, ready) else START_FAILED
 
     try:
         return Supervisor(work, shares).run()

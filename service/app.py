@@ -21,20 +21,23 @@ import service
 from service.answer import json_answer
 from service.engine import Engine, usable_gpu
 from service.errors import DigitscopeError, ModelError
+from service.express import Express
+from service.journal import Journal
 from service.lanes import SIZES
 from service.manifest import Manifest, Precision, load_manifest, load_model, versions
 from service.metrics import Metrics
 from service.observe import BodyLimit, Observe
 from service.predictor import Predictor
 from service.protocol.grpc import ROUTES as GRPC_ROUTES
-from service.protocol.routes import REQUEST_SCHEMAS
+from service.protocol.routes import REQUEST_SCHEMAS, infer_reader
 from service.protocol.routes import router as protocol_router
 from service.protocol.routes import thin as thin_protocol_router
-from service.refusal import FAILURE, refusal
+from service.refusal import refusal
 from service.routes.features import router as features_router
 from service.routes.model import router as model_router
 from service.routes.page import WEB
 from service.routes.page import router as page_router
+from service.routes.predict import predict_reader
 from service.routes.predict import router as predict_router
 from service.settings import Settings
 from service.state import State
@@ -44,10 +47,15 @@ from service.thin import Destination, Shortcut, ThinRoute
 _log = structlog.get_logger("digitscope")
 
 
-class _Application(FastAPI):
-    """FastAPI beneath what every request passes, with the schemas of the bodies that the routes read themselves."""
+class Application(FastAPI):
+    """FastAPI beneath what every request passes, with the schemas of the bodies that the routes read themselves.
+
+    Attributes:
+        express: answers past it what needs nothing of ASGI, where the server knows of it.
+    """
 
     front: Observe
+    express: Express
     shortcut: Shortcut
     shares_ports: bool  # with the other workers
 
@@ -85,12 +93,12 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def create_app(settings: Settings, tally: Path | None = None) -> FastAPI:
+def create_app(settings: Settings, tally: Path | None = None) -> Application:
     """The ASGI application. The model is opened when it starts, and let go when it ends.
 
     `tally` is the file that the workers of one service count in.
     """
-    app = _Application(
+    app = Application(
         title="digitscope",
         version=service.__version__,
         description="Recognises handwritten digits and shows how.",
@@ -114,8 +122,9 @@ def create_app(settings: Settings, tally: Path | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_middleware(BodyLimit, max_body=settings.max_body)
     app.shortcut = Shortcut()
-    failure = json_answer({"error": FAILURE}, 500)
-    app.front = Observe(app.beneath, app.shortcut, state, failure)
+    journal = Journal(state)
+    app.front = Observe(app.beneath, app.shortcut, state, journal)
+    app.express = Express(app.shortcut, state, journal)
     return app
 
 
@@ -153,7 +162,7 @@ def _directory(settings: Settings) -> Path:
 
 
 @asynccontextmanager
-async def _lifespan(app: _Application) -> AsyncIterator[None]:
+async def _lifespan(app: Application) -> AsyncIterator[None]:
     state: State = app.state.digitscope
     executor = ThreadPoolExecutor(1, "engine")  # what a GPU has captured belongs to the thread that captured it
     engine = await asyncio.get_running_loop().run_in_executor(executor, open_engine, state.settings)
@@ -194,14 +203,15 @@ def _shortcuts(manifest: Manifest) -> dict[str, Destination]:
     routes = {route.path: route for route in found if isinstance(route, ThinRoute)}
     model = {"model": manifest.name}
     version = model | {"version": manifest.version}
-    return {
-        template.format(**version): Destination(routes[template], parameters)
-        for template, parameters in (
-            ("/v1/predict", {}),
-            ("/v2/models/{model}/infer", model),
-            ("/v2/models/{model}/versions/{version}/infer", version),
+    destinations = [
+        Destination(template.format(**parameters), routes[template], parameters, reader)
+        for template, parameters, reader in (
+            ("/v1/predict", {}, predict_reader),
+            ("/v2/models/{model}/infer", model, infer_reader),
+            ("/v2/models/{model}/versions/{version}/infer", version, infer_reader),
         )
-    }
+    ]
+    return {destination.path: destination for destination in destinations}
 
 
 def _metrics(request: Request) -> Metrics:

@@ -11,16 +11,30 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from service.errors import DeadlineError, GoneError, OverloadedError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+Answer_contra = TypeVar("Answer_contra", contravariant=True)
 
 _SHORT = 4  # batches: a queue that is never refused
 _MEMORY = 16  # runs that the pace is taken from
 _PATIENCE = 0.01  # seconds in the queue after which it is worth asking whether the caller is still there
+
+
+class Receiver(Protocol[Answer_contra]):
+    """Takes an answer, or what went wrong, and raises nothing itself: a future, or what costs less."""
+
+    def done(self) -> bool:
+        """Whether nothing is waited for any more."""
+
+    def set_result(self, result: Answer_contra, /) -> None:
+        """Takes the answer."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Takes what went wrong."""
 
 
 @dataclass(slots=True)
@@ -30,7 +44,7 @@ class _Waiting(Generic[Item, Answer]):
     arrived: float  # on the monotonic clock, as is the deadline
     deadline: float | None
     gone: Callable[[], bool] | None
-    future: "asyncio.Future[Answer]"
+    receiver: "Receiver[Answer]"
 
 
 class Batcher(Generic[Item, Answer]):
@@ -89,16 +103,35 @@ class Batcher(Generic[Item, Answer]):
         more: int = 0,
         admitted: bool = False,
     ) -> "asyncio.Future[Answer]":
-        """The answer to an item, to be awaited.
-
-        It raises what the function raised on the item; DeadlineError when the monotonic clock passed `deadline` before
-        its turn; GoneError when `gone` said then that nobody waits for it. `more` is the size
-        of what is to follow it as `admitted`, which is not refused any more; `release` takes back what does not follow.
+        """The answer to an item, to be awaited; it raises what a receiver is given by `put`.
 
         Raises:
             OverloadedError: too much waits already.
         """
-        loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system in older Pythons
+        future: asyncio.Future[Answer] = self._running_loop().create_future()
+        self.put(item, size, future, deadline=deadline, gone=gone, more=more, admitted=admitted)
+        return future
+
+    def put(
+        self,
+        item: Item,
+        size: int,
+        receiver: Receiver[Answer],
+        *,
+        deadline: float | None = None,
+        gone: Callable[[], bool] | None = None,
+        more: int = 0,
+        admitted: bool = False,
+    ) -> None:
+        """Has the answer to an item given to a receiver.
+
+        Or what the function raised on the item; DeadlineError when the monotonic clock passed `deadline` before its
+        turn; GoneError when `gone` said then that nobody waits for it. `more` is the size of what is to follow it as
+        `admitted`, which is not refused any more; `release` takes back what does not follow.
+
+        Raises:
+            OverloadedError: too much waits already.
+        """
         if admitted:
             self._promised -= size
         elif self._size:
@@ -108,12 +141,14 @@ class Batcher(Generic[Item, Answer]):
                 raise OverloadedError(f"what waits already takes more than {self._max_wait * 1000:g} ms")
         self._promised += more
         now = time.monotonic()
-        waiting: _Waiting[Item, Answer] = _Waiting(item, size, now, deadline, gone, loop.create_future())
-        self._queue.append(waiting)
+        self._queue.append(_Waiting(item, size, now, deadline, gone, receiver))
         self._size += size
         if not self._running:
-            self._schedule(loop)
-        return waiting.future
+            self._schedule(self._running_loop())
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        self._loop = self._loop or asyncio.get_running_loop()  # which asks the system in older Pythons
+        return self._loop
 
     def release(self, size: int) -> None:
         """Takes back what was to follow an item as admitted."""
@@ -146,15 +181,15 @@ class Batcher(Generic[Item, Answer]):
                 break
             self._queue.popleft()
             self._size -= waiting.size
-            if waiting.future.done():
+            if waiting.receiver.done():
                 continue
             time_in_queue = now - waiting.arrived
             if waiting.deadline is not None and now >= waiting.deadline:
-                waiting.future.set_exception(
+                waiting.receiver.set_exception(
                     DeadlineError("the time given for the request passed before its turn came")
                 )
             elif time_in_queue > _PATIENCE and _is_gone(waiting):
-                waiting.future.set_exception(GoneError("the caller has gone"))
+                waiting.receiver.set_exception(GoneError("the caller has gone"))
             else:
                 batch.append(waiting)
                 size += waiting.size
@@ -218,12 +253,12 @@ class Batcher(Generic[Item, Answer]):
         if self._queue:
             self._schedule(loop)
         for waiting, answer in zip(batch, answers, strict=True):
-            if waiting.future.done():  # cancelled while the batch ran
+            if waiting.receiver.done():  # cancelled while the batch ran
                 continue
             if isinstance(answer, Exception):
-                waiting.future.set_exception(answer)
+                waiting.receiver.set_exception(answer)
             else:
-                waiting.future.set_result(answer)
+                waiting.receiver.set_result(answer)
 
 
 def _is_gone(waiting: _Waiting[Item, Answer]) -> bool:

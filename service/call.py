@@ -1,6 +1,8 @@
 """A request as the thin routes read it: its head in one pass, its body with no detour, its caller there or gone."""
 
 import sys
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
@@ -13,7 +15,7 @@ def _too_large(max_body: int) -> TooLargeError:
     return TooLargeError(f"the body has more than the {max_body:,} bytes that are read")
 
 
-def _declared(value: bytes) -> int:
+def declared_length(value: bytes) -> int:
     """A Content-Length; more digits than any body has bytes are more than any limit."""
     if not value.isdigit():
         return 0
@@ -26,7 +28,7 @@ def limited(scope: Scope, receive: Receive, max_body: int) -> Receive:
 
     What is to be received raises TooLargeError then.
     """
-    declared = _declared(dict(scope["headers"]).get(b"content-length", b""))
+    declared = declared_length(dict(scope["headers"]).get(b"content-length", b""))
     received = 0
 
     async def receive_limited() -> Message:
@@ -39,6 +41,26 @@ def limited(scope: Scope, receive: Receive, max_body: int) -> Receive:
         raise _too_large(max_body)
 
     return receive_limited
+
+
+def media_type(fields: Mapping[bytes, bytes]) -> bytes:
+    """The Content-Type in lower case, without its parameters, of header fields by name in lower case."""
+    return fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+class Head(NamedTuple):
+    """The head of a request for a thin route.
+
+    Attributes:
+        query: what follows the ? in its target.
+        parameters: what the route's template finds in its path.
+        fields, shared: as a `Call` has them.
+    """
+
+    query: bytes
+    parameters: dict[str, str]
+    fields: dict[bytes, bytes]
+    shared: State
 
 
 class Call(Request):
@@ -60,11 +82,6 @@ class Call(Request):
         """The same as Starlette has it, its body not read yet, and within the limit."""
         return Request(self.scope, limited(self.scope, self._receive, self.shared.settings.max_body))
 
-    @property
-    def media_type(self) -> bytes:
-        """The Content-Type in lower case, without its parameters."""
-        return self.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
-
     async def body(self) -> bytes:
         """The whole body.
 
@@ -73,7 +90,7 @@ class Call(Request):
             ClientDisconnect: the caller has gone before it was here.
         """
         limit = self.shared.settings.max_body
-        if _declared(self.fields.get(b"content-length", b"")) > limit:
+        if declared_length(self.fields.get(b"content-length", b"")) > limit:
             raise _too_large(limit)
         chunks: list[bytes] = []
         received = 0

@@ -6,9 +6,9 @@ from typing import Any, cast
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from service.call import Call
+from service.call import Call, media_type
 from service.errors import MalformedError, RequestError, TooLargeError
-from service.image import FORMATS, Pixels, Preprocess, read_prepared
+from service.image import FORMATS, PIXELS, Pixels, Preprocess, read_prepared
 from service.predictor import Predictor
 from service.settings import Settings
 
@@ -47,15 +47,33 @@ async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, 
     Raises:
         RequestError: the body is none of the three, or beyond a limit; for one part of several the message says which.
     """
-    media_type = call.media_type
-    if media_type == MULTIPART:
+    kind = media_type(call.fields)
+    if kind == MULTIPART:
         return await _read_parts(call, preprocess, predictor, settings.max_files)
     body = await call.body()
-    if media_type == PREPARED and body:
+    if kind == PREPARED and body:
         return read_prepared(body, settings.max_images)
+    return await predictor.read(_some(body), preprocess)
+
+
+def read_at_once(
+    body: bytes, kind: bytes, preprocess: Preprocess, predictor: Predictor, settings: Settings
+) -> Pixels | None:
+    """What `read_digits` returns for a body that is no multipart; None of large pictures, and beyond what a run takes.
+
+    Raises:
+        RequestError: as `read_digits`.
+    """
+    if kind == PREPARED and body:
+        pixels = read_prepared(body, settings.max_images)
+        return pixels if len(pixels) <= predictor.largest * PIXELS else None
+    return predictor.read_small(_some(body), preprocess)
+
+
+def _some(body: bytes) -> bytes:
     if not body:
         raise MalformedError("the request has no body; it is to be a picture")
-    return await predictor.read(body, preprocess)
+    return body
 
 
 async def _read_parts(call: Call, preprocess: Preprocess, predictor: Predictor, max_files: int) -> Pixels:

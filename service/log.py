@@ -7,7 +7,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from service import errors
-from service.observe import REQUEST_ID
+from service.journal import REQUEST_ID
 from service.settings import Settings
 
 
@@ -25,7 +25,7 @@ def with_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Adds the id of the request that is being answered."""
     request_id = REQUEST_ID.get(None)
     if request_id is not None:
-        event["request_id"] = request_id.decode()
+        event.setdefault("request_id", request_id.decode())
     return event
 
 
@@ -55,7 +55,7 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    logging.getLogger("uvicorn.access").disabled = True  # ours has the request id; see service.observe
+    logging.getLogger("uvicorn.access").disabled = True  # ours has the request id; see service.journal
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

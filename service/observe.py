@@ -1,46 +1,32 @@
 """What every request passes: its id, its time, its count, and what becomes of a failure; and the limit of its body."""
 
-import itertools
-import re
-import secrets
 import time
-from contextvars import ContextVar
 
-import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.answer import Header
 from service.call import Call, limited
-from service.errors import DigitscopeError
+from service.errors import DigitscopeError, GoneError
+from service.journal import REQUEST_ID, Journal
 from service.metrics import UNKNOWN
-from service.refusal import refusal
+from service.refusal import STATUSES, failure, refusal
 from service.state import State
 from service.thin import Shortcut
-
-REQUEST_ID: ContextVar[bytes] = ContextVar("request_id")
-"""The id of the request that is being answered, for what is logged meanwhile."""
-
-_ALLOWED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_GONE = 499  # as nginx notes a client that has gone before its answer
-_log = structlog.get_logger("digitscope.access")
 
 
 class Observe:
     """Gives each request an id, counts it and its time, and logs it where that is asked for.
 
     Requests for a thin route are answered by it, all others by an application. What neither has caught is logged beside
-    the request's id and answered by `failure`.
+    the request's id and answered by 500.
     """
 
-    def __init__(self, app: ASGIApp, shortcut: Shortcut, shared: State, failure: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, shortcut: Shortcut, shared: State, journal: Journal) -> None:
         self._app = app
         self._shortcut = shortcut
         self._shared = shared
-        self._failure = failure
-        # Random once and counted from there: drawing each id anew costs ten times as much, and nothing needs it.
-        self._prefix = secrets.token_hex(8).encode()
-        self._numbers = itertools.count()
+        self._journal = journal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or passes it on."""
@@ -49,9 +35,7 @@ class Observe:
             return
         started = time.perf_counter()
         fields = dict(scope["headers"])
-        request_id = fields.get(b"x-request-id", b"")
-        if not _ALLOWED_ID.fullmatch(request_id):
-            request_id = b"%b-%x" % (self._prefix, next(self._numbers))
+        request_id = self._journal.identify(fields)
         REQUEST_ID.set(request_id)
         sending = _Sending(send, (b"x-request-id", request_id))
         try:
@@ -67,19 +51,15 @@ class Observe:
             answer.raw_headers.append(sending.header)
             await answer(scope, receive, send)
         except ClientDisconnect:
-            sending.status = _GONE
-        except Exception:  # whatever it is
-            _log.exception("request failed")
+            sending.status = STATUSES[GoneError]
+        except Exception as error:  # whatever it is
+            self._journal.failed(error)
             if sending.status:  # half an answer cannot be taken back, so the connection is to end
                 raise
-            await self._failure(scope, receive, sending)
+            await failure()(scope, receive, sending)
         finally:
-            seconds = time.perf_counter() - started
-            status = sending.status or 500
             route = getattr(scope.get("route"), "path", UNKNOWN)
-            self._shared.metrics.answered(route, scope["method"], status, seconds)
-            if self._shared.settings.access_log:
-                _log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+            self._journal.ended(request_id, route, scope["method"], scope["path"], sending.status or 500, started)
 
 
 class _Sending:

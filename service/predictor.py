@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 
 from service.answer import to_json
-from service.batcher import Batcher
+from service.batcher import Batcher, Receiver
 from service.cpus import available_cpus
 from service.engine import CPU, Activations, Engine, Images
 from service.errors import DeadlineError, OverloadedError
@@ -57,16 +58,31 @@ class Predictor:
         self._decoding = CapacityLimiter(available_cpus())
         self._inspecting = CapacityLimiter(_INSPECTIONS)
 
+    @property
+    def largest(self) -> int:
+        """The most digits that one run takes."""
+        return self._max_batch
+
+    def read_small(self, data: bytes, preprocess: Preprocess) -> Pixels | None:
+        """What `read` returns, of a picture that is read at once; None of a larger one.
+
+        Raises:
+            RequestError: as `read`.
+        """
+        if len(data) <= _SMALL_FILE:
+            picture = open_picture(data, self._max_pixels)
+            if picture.width * picture.height <= _SMALL_PICTURE:
+                return seen_by_network(picture, preprocess).tobytes()
+        return None
+
     async def read(self, data: bytes, preprocess: Preprocess) -> Pixels:
         """What the network sees of a picture's bytes.
 
         Raises:
             RequestError: it is no picture that can be read; see `service.image`.
         """
-        if len(data) <= _SMALL_FILE:
-            picture = open_picture(data, self._max_pixels)
-            if picture.width * picture.height <= _SMALL_PICTURE:
-                return seen_by_network(picture, preprocess).tobytes()
+        if (small := self.read_small(data, preprocess)) is not None:
+            return small
         digit = await to_thread.run_sync(read_picture, data, preprocess, self._max_pixels, limiter=self._decoding)
         return digit.tobytes()
 
@@ -93,6 +109,21 @@ class Predictor:
             return prediction
         finally:
             self._metrics.passed(stage, 1, time.perf_counter() - started)
+
+    def begin(
+        self,
+        pixels: Pixels,
+        receiver: Receiver[Prediction],
+        *,
+        deadline: float | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> None:
+        """Has at most `largest` digits answered to a receiver: with what `predict` would return or raise."""
+        timed = _Timed(receiver, self._metrics, time.perf_counter())
+        try:
+            self._batcher.put(pixels, len(pixels) // PIXELS, timed, deadline=deadline, gone=gone)
+        except OverloadedError as error:
+            timed.set_exception(error)
 
     async def _predict_in_pieces(
         self, pixels: Pixels, deadline: float | None, gone: Callable[[], bool] | None
@@ -156,6 +187,26 @@ class Predictor:
         ended = time.perf_counter()
         self._metrics.ran(len(parts), run.digits, (ready - started, answered - ready, ended - answered))
         return predictions
+
+
+@dataclass(slots=True)
+class _Timed:
+    """A receiver whose time is counted."""
+
+    receiver: Receiver[Prediction]
+    metrics: Metrics
+    started: float
+
+    def done(self) -> bool:
+        return self.receiver.done()
+
+    def set_result(self, result: Prediction, /) -> None:
+        self.metrics.passed("success", 1, time.perf_counter() - self.started)
+        self.receiver.set_result(result)
+
+    def set_exception(self, exception: Exception, /) -> None:
+        self.metrics.passed("fail", 1, time.perf_counter() - self.started)
+        self.receiver.set_exception(exception)
 
 
 def _images(pixels: Pixels) -> Images:

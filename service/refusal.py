@@ -47,3 +47,8 @@ def refusal(error: DigitscopeError, metrics: Metrics) -> Answer:
     note(error, metrics)
     status = STATUSES[type(error)]
     return Answer(to_json({"error": sentence(error)}), (JSON, _RETRY_AFTER) if status == 503 else (JSON,), status)
+
+
+def failure() -> Answer:
+    """The answer to a request on which the service failed in a way that nobody had foreseen."""
+    return Answer(to_json({"error": FAILURE}), status=500)

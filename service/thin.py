@@ -12,9 +12,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from service.call import Call
+from service.answer import Answer
+from service.call import Call, Head
+from service.image import Pixels
+from service.prediction import Prediction
 
 Endpoint = Callable[[Call], Awaitable[Response]]
+
+
+class Work(NamedTuple):
+    """What a request comes down to: digits to be run within so many seconds, and the answer that is made of them."""
+
+    pixels: Pixels
+    answer: Callable[[Prediction], Answer]
+    timeout: float | None = None
+
+
+Reader = Callable[[bytes], Work | None]
+"""Reads the whole body of a request; None of one that takes longer than may be spent at once."""
 
 
 class ThinRoute(APIRoute):
@@ -32,10 +47,18 @@ class ThinRoute(APIRoute):
 
 
 class Destination(NamedTuple):
-    """A thin route, and the parameters that its template finds in the path."""
+    """A path that leads to a thin route.
 
+    Attributes:
+        parameters: what the route's template finds in the path.
+        reader: makes the reader of a request of its head; None of one that the route's function is to read. Both raise
+            what that function does.
+    """
+
+    path: str
     route: ThinRoute
     parameters: dict[str, str]
+    reader: Callable[[Head], Reader | None]
 
 
 class Shortcut:
@@ -53,5 +76,5 @@ class Shortcut:
         destination = self.destinations.get(scope["path"])
         if destination is None or scope["method"] != "POST":
             return None
-        scope["route"], scope["path_params"] = destination
+        scope["route"], scope["path_params"] = destination.route, destination.parameters
         return cast("Endpoint", destination.route.endpoint)

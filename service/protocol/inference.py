@@ -19,6 +19,7 @@ from service.errors import MalformedError, TooLargeError, UnknownError
 from service.features import Activations
 from service.image import Pixels
 from service.manifest import Manifest
+from service.prediction import Prediction
 from service.predictor import Predictor
 
 DATATYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
@@ -205,6 +206,11 @@ def elements(strings: Sequence[str]) -> bytes:
     return b"".join(len(text).to_bytes(4, "little") + text for text in encoded)
 
 
+def predicted(selection: Selection, prediction: Prediction) -> dict[str, Activations]:
+    """The values of those outputs that are asked for and are no feature maps, by name, each float32 (n, …)."""
+    return {name: getattr(prediction, name) for name in selection.predicted}
+
+
 async def execute(
     inference: Inference, predictor: Predictor, gone: Callable[[], bool] | None = None
 ) -> Mapping[str, Activations]:
@@ -218,7 +224,7 @@ async def execute(
     values: dict[str, Activations] = {}
     if selection.predicted:
         prediction = await predictor.predict(inference.pixels, deadline=deadline, gone=gone)
-        values = {name: getattr(prediction, name) for name in selection.predicted}
+        values = predicted(selection, prediction)
     if selection.layers:
         values |= await predictor.inspect(inference.pixels, selection.layers, deadline=deadline)
     return values

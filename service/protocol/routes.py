@@ -1,5 +1,6 @@
 """The protocol's routes."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -9,17 +10,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answer import JSON, Answer, Header, json_answer
-from service.call import Call
+from service.call import Call, Head
+from service.engine import Activations
 from service.errors import MalformedError
+from service.image import PIXELS
+from service.manifest import Manifest
+from service.prediction import Prediction
 from service.predictor import Predictor
 from service.protocol import description
 from service.protocol.codec import InferAnswer, InferRequest, decode, encode, longest_request
 from service.protocol.compression import WORTHWHILE, compress, decompress
 from service.protocol.example import example_request
-from service.protocol.inference import execute, named
+from service.protocol.inference import Inference, execute, named, predicted
 from service.routes.predict import ERRORS
 from service.state import SharedPredictor, SharedState
-from service.thin import ThinRoute
+from service.thin import Reader, ThinRoute, Work
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERRORS)
 thin = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERRORS, route_class=ThinRoute)
@@ -147,17 +152,49 @@ async def infer(call: Call) -> Response:
         body = await run_in_threadpool(decompress, body, compressed, limit)
     inference = decode(body, _header_length(fields), manifest, shared.settings.max_images)
     values = await execute(inference, predictor, call.gone)
-    if inference.selection.layers:  # thousands of numbers an image
-        content, length = await run_in_threadpool(encode, inference, values, manifest)
-    else:
-        content, length = encode(inference, values, manifest)
+    large = inference.selection.layers or (
+        len(inference.pixels) > predictor.largest * PIXELS and b"accept-encoding" in fields
+    )
+    if large:  # thousands of numbers to be written, or to be compressed
+        return await run_in_threadpool(_answer, inference, values, manifest, fields)
+    return _answer(inference, values, manifest, fields)
+
+
+def infer_reader(head: Head) -> Reader | None:
+    """The reader of inference requests that are not compressed.
+
+    Raises:
+        UnknownError: the path names another model.
+        MalformedError: the head has no length where it is to have one.
+    """
+    fields = head.fields
+    predictor, max_images = named(head.shared.predictor, **head.parameters), head.shared.settings.max_images
+    header_length, manifest = _header_length(fields), predictor.engine.manifest
+
+    def read(body: bytes) -> Work | None:
+        inference = decode(body, header_length, manifest, max_images)
+        selection = inference.selection
+        if selection.layers or len(inference.pixels) > predictor.largest * PIXELS:
+            return None
+
+        def answer(prediction: Prediction) -> Answer:
+            return _answer(inference, predicted(selection, prediction), manifest, fields)
+
+        return Work(inference.pixels, answer, inference.timeout)
+
+    return read if b"content-encoding" not in fields else None
+
+
+def _answer(
+    inference: Inference, values: Mapping[str, Activations], manifest: Manifest, fields: Mapping[bytes, bytes]
+) -> Answer:
+    content, length = encode(inference, values, manifest)
     headers: tuple[Header, ...] = (JSON,)
     if length is not None:
         headers = ((b"content-type", b"application/octet-stream"), (_HEADER_LENGTH, b"%d" % length))
     if len(content) >= WORTHWHILE:
         headers = (*headers, (b"vary", b"accept-encoding"))
-        accepted = fields.get(b"accept-encoding", b"").decode("latin-1")
-        content, encoding = await run_in_threadpool(compress, content, accepted)
+        content, encoding = compress(content, fields.get(b"accept-encoding", b"").decode("latin-1"))
         if encoding is not None:
             headers = (*headers, (b"content-encoding", encoding))
     return Answer(content, headers)

@@ -8,12 +8,14 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from service.answer import Answer, to_json
-from service.call import Call
+from service.call import Call, Head, media_type
 from service.errors import MalformedError
 from service.image import PIXELS, Pixels, Preprocess, as_png
-from service.intake import REQUEST_BODY, read_digits
+from service.intake import MULTIPART, REQUEST_BODY, read_at_once, read_digits
+from service.prediction import Prediction
+from service.predictor import Predictor
 from service.schemas import ErrorAnswer, PredictAnswer
-from service.thin import ThinRoute
+from service.thin import Reader, ThinRoute, Work
 
 router = APIRouter(tags=["digitscope"], route_class=ThinRoute)
 
@@ -52,7 +54,29 @@ async def predict(call: Call) -> Response:
     predictor = shared.predictor
     preprocess, seen = _choices(call.scope["query_string"])
     pixels = await read_digits(call, preprocess, predictor, shared.settings)
-    prediction = await predictor.predict(pixels, gone=call.gone)
+    return _answer(await predictor.predict(pixels, gone=call.gone), pixels, predictor, seen=seen)
+
+
+def predict_reader(head: Head) -> Reader | None:
+    """The reader of requests to `/v1/predict` that are no multipart.
+
+    Raises:
+        MalformedError: the head asks for what there is not.
+    """
+    preprocess, seen = _choices(head.query)
+    kind = media_type(head.fields)
+    predictor, settings = head.shared.predictor, head.shared.settings
+
+    def read(body: bytes) -> Work | None:
+        pixels = read_at_once(body, kind, preprocess, predictor, settings)
+        if pixels is None:
+            return None
+        return Work(pixels, lambda prediction: _answer(prediction, pixels, predictor, seen=seen))
+
+    return read if kind != MULTIPART else None
+
+
+def _answer(prediction: Prediction, pixels: Pixels, predictor: Predictor, *, seen: bool) -> Answer:
     answers = prediction.json
     if seen:
         answers = [_with_seen(answer, pixels, number) for number, answer in enumerate(answers)]

@@ -1,5 +1,6 @@
 """The service as the tests run it, always on a real socket: inside this process, and as a process of its own."""
 
+import asyncio
 import os
 import re
 import signal
@@ -10,12 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import httpx
 import uvicorn
 from starlette.types import ASGIApp
+
+from service.app import Application
+from service.connection import Connection
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
@@ -26,9 +31,16 @@ _PATIENCE = 60  # seconds for a start or an end, on a busy machine
 
 
 @contextmanager
-def serving(app: ASGIApp, *, lifespan: Literal["on", "off"] = "on") -> Iterator[httpx.Client]:
-    """A client of an application that runs in a thread of this process, where a test can reach into it."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan=lifespan)
+def serving(app: ASGIApp, *, lifespan: Literal["on", "off"] = "on", keep_alive: int = 5) -> Iterator[httpx.Client]:
+    """A client of an application that runs in a thread of this process, where a test can reach into it.
+
+    The service's own is on connections of the service's own. One on which nothing comes for `keep_alive` seconds ends.
+    """
+    config = uvicorn.Config(
+        app, port=0, log_config=None, access_log=False, lifespan=lifespan, timeout_keep_alive=keep_alive
+    )
+    if isinstance(app, Application):
+        config.http = cast("type[asyncio.Protocol]", partial(Connection, app.express))
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -64,12 +64,12 @@ def test_an_unexpected_failure_tells_nothing_of_itself(monkeypatch: pytest.Monke
     """The client gets a sentence without a trace, the log the cause, and the same connection goes on."""
     app = create_app(Settings(models=MODELS, provider="cpu"))
 
-    async def fail(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret cause")
 
     processors: list[Processor] = [with_request_id, structlog.processors.format_exc_info]
     with structlog.testing.capture_logs(processors=processors) as logged, serving(app) as client:
-        for name in ("read", "predict"):
+        for name in ("read", "predict", "begin"):
             monkeypatch.setattr(app.state.digitscope.loaded, name, fail)
         headers = {"Inference-Header-Content-Length": "0"} if "infer" in path else {}
         content = bytes(784) if "infer" in path else PICTURE

@@ -8,9 +8,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 
-from service.app import create_app
+from service.app import Application, create_app
 from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.asgi import Answered, ask, finish, running
@@ -66,15 +65,15 @@ async def both_ways(body: bytes, path: str, headers: dict[str, str]) -> list[Ans
         app = create_app(Settings(models=MODELS, provider="cpu", max_body=2**20))
         async with running(app):
             past: list[str] = []
-            beneath = app.front._app  # type: ignore[attr-defined]
+            beneath = app.front._app
 
             async def noting(scope: Any, *rest: Any, past: list[str] = past, beneath: Any = beneath) -> None:
                 past.append(scope["path"])
                 await beneath(scope, *rest)
 
-            app.front._app = noting  # type: ignore[attr-defined]
+            app.front._app = noting
             if not short:
-                app.shortcut.destinations.clear()  # type: ignore[attr-defined]
+                app.shortcut.destinations.clear()
             answers.append(await ask(app, "POST", path, body, headers | {"X-Request-ID": "same"}))
             assert past == ([] if short else [path.partition("?")[0]])
             answers.append(await ask(app, "GET", "/metrics"))
@@ -218,7 +217,7 @@ def test_an_old_client_is_answered_and_let_go(client: httpx.Client) -> None:
 
 
 @pytest.fixture(scope="module")
-def closed() -> Iterator[tuple[FastAPI, httpx.Client]]:
+def closed() -> Iterator[tuple[Application, httpx.Client]]:
     """An application whose model was never opened."""
     app = create_app(Settings(models=MODELS))
     with serving(app, lifespan="off") as client:
@@ -226,10 +225,10 @@ def closed() -> Iterator[tuple[FastAPI, httpx.Client]]:
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", INFER, "/v2/models/letters/infer"])
-def test_before_the_model_is_open_thin_routes_say_so(closed: tuple[FastAPI, httpx.Client], path: str) -> None:
+def test_before_the_model_is_open_thin_routes_say_so(closed: tuple[Application, httpx.Client], path: str) -> None:
     """There is no shortcut yet, and the answer is a 503 with a time to wait."""
     app, client = closed
     answer = client.post(path, content=bytes(784), headers={LENGTH: "0"})
     assert refused(answer, 503) == "the model is not loaded"
     assert answer.headers["Retry-After"] == "1"
-    assert app.shortcut.destinations == {}  # type: ignore[attr-defined]
+    assert app.shortcut.destinations == {}
