@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ Answer = TypeVar("Answer")
 Answer_contra = TypeVar("Answer_contra", contravariant=True)
 
 _SHORT = 4  # batches: a queue that is never refused
+_SLOWDOWN = 64  # times its own time that an item in pieces may wait
 _MEMORY = 16  # runs that the pace is taken from
 _PATIENCE = 0.01  # seconds in the queue after which it is worth asking whether the caller is still there
 
@@ -47,8 +48,52 @@ class _Waiting(Generic[Item, Answer]):
     receiver: "Receiver[Answer]"
 
 
+@dataclass(slots=True)
+class _Large(Generic[Item, Answer]):
+    """What runs in pieces, and receives their answers one after the other."""
+
+    waiting: _Waiting[Item, Answer]
+    again: "Callable[[_Large[Item, Answer]], None]"  # to be called when it has had a turn
+    start: int = 0  # of the next piece
+    answers: list[Answer] = field(default_factory=list)
+    failure: Exception | None = None
+
+    @property
+    def rest(self) -> int:
+        return self.waiting.size - self.start
+
+    def done(self) -> bool:
+        return False  # it is asked when its next turn comes
+
+    def set_result(self, answer: Answer, /) -> None:
+        self.answers.append(answer)
+        self.again(self)
+
+    def set_exception(self, error: Exception, /) -> None:
+        self.failure = error
+        self.again(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces(Generic[Item, Answer]):
+    """How items beyond a batch are cut.
+
+    Attributes:
+        largest: the size of a piece while nothing but such items waits.
+        cut: the part of an item from a start to a stop.
+        join: the answer to an item, of those to its pieces.
+    """
+
+    largest: int
+    cut: Callable[[Item, int, int], Item]
+    join: Callable[[list[Answer]], Answer]
+
+
 class Batcher(Generic[Item, Answer]):
     """Runs a function on what waits, in batches of items that have at most `max_batch` in size together.
+
+    Larger items run in pieces, which share their batches half and half with whatever else waits, and take turns among
+    each other; without `pieces` each is a batch by itself.
 
     Without an executor the function runs on the event loop: it is to take milliseconds, and then handing it to a thread
     costs more than it frees. With one, the next batch gathers while the function runs.
@@ -62,36 +107,35 @@ class Batcher(Generic[Item, Answer]):
         max_waiting: int,
         max_wait: float,
         max_delay: float = 0.0,
+        pieces: Pieces[Item, Answer] | None = None,
         waited: Callable[[int, float], None] = lambda *_: None,
         executor: Executor | None = None,
     ) -> None:
         """`run` gives one answer an item, in order.
 
         `max_waiting` bounds the sizes of all that wait, and `max_wait` the seconds that running them will take, by how
-        long the last ones took; a few batches may wait in any case. `max_delay`, in seconds, is how long a batch that
-        is not full waits for more. `waited` is told of each batch how many requests it has and how long they waited
-        together.
+        long the last ones took; a few batches may wait in any case, and an item that runs in pieces waits for as long
+        as many of its own size take. `max_delay`, in seconds, is how long a batch that is not full waits for more.
+        `waited` is told of each batch how many items it begins and how long they waited together.
         """
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._max_wait = max_wait
         self._max_delay = max_delay
+        self._pieces = pieces
         self._waited = waited
         self._executor = executor
         self._queue: deque[_Waiting[Item, Answer]] = deque()
         self._size = 0  # of all in the queue
-        self._promised = 0  # of all that is to follow what was admitted
+        self._large: deque[_Large[Item, Answer]] = deque()
+        self._rest = 0  # of what is left of all large items, in the queue or not
+        self._passed_over = False  # whether large items wait that had no part in the last batch
         self._turn: asyncio.Handle | None = None  # while one is scheduled
         self._delayed = False  # whether it is to wait for a full batch; uvloop's timers are no asyncio.TimerHandle
         self._running = False  # in the executor
         self._pace = 0.0  # seconds that a size of 1 takes, of late
         self._loop: asyncio.AbstractEventLoop | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits and nothing runs."""
-        return not self._queue and not self._running
 
     def submit(
         self,
@@ -100,8 +144,6 @@ class Batcher(Generic[Item, Answer]):
         *,
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
-        more: int = 0,
-        admitted: bool = False,
     ) -> "asyncio.Future[Answer]":
         """The answer to an item, to be awaited; it raises what a receiver is given by `put`.
 
@@ -109,7 +151,7 @@ class Batcher(Generic[Item, Answer]):
             OverloadedError: too much waits already.
         """
         future: asyncio.Future[Answer] = self._running_loop().create_future()
-        self.put(item, size, future, deadline=deadline, gone=gone, more=more, admitted=admitted)
+        self.put(item, size, future, deadline=deadline, gone=gone)
         return future
 
     def put(
@@ -120,43 +162,45 @@ class Batcher(Generic[Item, Answer]):
         *,
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
-        more: int = 0,
-        admitted: bool = False,
     ) -> None:
         """Has the answer to an item given to a receiver.
 
         Or what the function raised on the item; DeadlineError when the monotonic clock passed `deadline` before its
-        turn; GoneError when `gone` said then that nobody waits for it. `more` is the size of what is to follow it as
-        `admitted`, which is not refused any more; `release` takes back what does not follow.
+        turn; GoneError when `gone` said then that nobody waits for it.
 
         Raises:
             OverloadedError: too much waits already.
         """
-        if admitted:
-            self._promised -= size
-        elif self._size:
-            if (all_waiting := self._size + self._promised) + size + more > self._max_waiting:
-                raise OverloadedError(f"{all_waiting:,} images wait already, and at most {self._max_waiting:,} may")
-            if self._size > _SHORT * self._max_batch and self._size * self._pace > self._max_wait:
-                raise OverloadedError(f"what waits already takes more than {self._max_wait * 1000:g} ms")
-        self._promised += more
-        now = time.monotonic()
-        self._queue.append(_Waiting(item, size, now, deadline, gone, receiver))
-        self._size += size
+        in_pieces = self._pieces is not None and size > self._max_batch
+        if self._size or self._rest:
+            self._admit(size, in_pieces=in_pieces)
+        waiting: _Waiting[Item, Answer] = _Waiting(item, size, time.monotonic(), deadline, gone, receiver)
+        if in_pieces:
+            self._large.append(_Large(waiting, self._again))
+            self._rest += size
+        else:
+            self._queue.append(waiting)
+            self._size += size
         if not self._running:
             self._schedule(self._running_loop())
+
+    def _admit(self, size: int, *, in_pieces: bool) -> None:
+        if (everything := self._size + self._rest) + size > self._max_waiting:
+            raise OverloadedError(f"{everything:,} images wait already, and at most {self._max_waiting:,} may")
+        if in_pieces:
+            before, max_wait = everything, max(self._max_wait, _SLOWDOWN * size * self._pace)
+        else:  # what is in pieces has half of each batch
+            before, max_wait = self._size * (2 if self._rest else 1), self._max_wait
+        if before > _SHORT * self._max_batch and before * self._pace > max_wait:
+            raise OverloadedError(f"what waits already takes more than {max_wait * 1000:.3g} ms")
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         self._loop = self._loop or asyncio.get_running_loop()  # which asks the system in older Pythons
         return self._loop
 
-    def release(self, size: int) -> None:
-        """Takes back what was to follow an item as admitted."""
-        self._promised -= size
-
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Sees to it that a turn comes: at once, or when a batch that is not full has waited for more."""
-        full = self._size >= self._max_batch
+        full = self._size >= self._max_batch or bool(self._large)
         if self._turn is None:
             delay = 0.0
             if self._max_delay and not full:  # less what the oldest has waited already, while another batch ran
@@ -171,32 +215,68 @@ class Batcher(Generic[Item, Answer]):
             self._turn = loop.call_soon(self._take_turn, loop)
 
     def _take(self, now: float) -> list[_Waiting[Item, Answer]]:
-        """The next items that fit into one batch, without those that it is too late for."""
+        """What fits into one batch of what waits, without what it is too late for."""
         batch: list[_Waiting[Item, Answer]] = []
-        size = 0
-        waited = 0.0
+        waited: list[float] = []  # by what begins
+        half = max(1, self._max_batch // 2)
+        room = self._max_batch
+        piece_first = bool(self._large) and (self._passed_over or not self._queue)
+        if piece_first:
+            room -= self._take_piece(batch, waited, now, half if self._queue else None)
+        kept = half if self._large and not piece_first else 0  # for a piece behind the others
         while self._queue:
             waiting = self._queue[0]
-            if batch and size + waiting.size > self._max_batch:
+            if batch and waiting.size > room - kept:
                 break
             self._queue.popleft()
             self._size -= waiting.size
-            if waiting.receiver.done():
-                continue
-            time_in_queue = now - waiting.arrived
-            if waiting.deadline is not None and now >= waiting.deadline:
-                waiting.receiver.set_exception(
-                    DeadlineError("the time given for the request passed before its turn came")
-                )
-            elif time_in_queue > _PATIENCE and _is_gone(waiting):
-                waiting.receiver.set_exception(GoneError("the caller has gone"))
-            else:
+            if _is_due(waiting, now):
                 batch.append(waiting)
-                size += waiting.size
-                waited += time_in_queue
-        if batch:
-            self._waited(len(batch), waited)
+                room -= waiting.size
+                waited.append(now - waiting.arrived)
+        self._passed_over = False
+        if kept and not (room > 0 and self._take_piece(batch, waited, now, room if batch else None)):
+            self._passed_over = True
+        if waited:
+            self._waited(len(waited), sum(waited))
         return batch
+
+    def _take_piece(
+        self, batch: list[_Waiting[Item, Answer]], waited: list[float], now: float, most: int | None
+    ) -> int:
+        """Adds a piece of the next large item to a batch; returns its size, or 0 if there is none."""
+        assert self._pieces is not None  # noqa: S101 — there are large items
+        while self._large:
+            large = self._large.popleft()
+            waiting, start = large.waiting, large.start
+            if not _is_due(waiting, now):
+                self._rest -= large.rest
+                continue
+            if not start:
+                waited.append(now - waiting.arrived)
+            size = min(most or self._pieces.largest, large.rest)
+            large.start += size
+            self._rest -= size
+            piece = self._pieces.cut(waiting.item, start, large.start)
+            batch.append(_Waiting(piece, size, waiting.arrived, None, None, large))
+            return size
+        return 0
+
+    def _again(self, large: _Large[Item, Answer]) -> None:
+        """Goes on with a large item after its turn."""
+        receiver = large.waiting.receiver
+        if large.failure is None and large.rest and not receiver.done():
+            self._large.append(large)
+            if not self._running:
+                self._schedule(self._running_loop())
+            return
+        self._rest -= large.rest
+        if receiver.done():
+            return
+        if large.failure is not None:
+            receiver.set_exception(large.failure)
+        elif self._pieces is not None:
+            receiver.set_result(self._pieces.join(large.answers))
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turn = None
@@ -250,7 +330,7 @@ class Batcher(Generic[Item, Answer]):
     def _finish(
         self, batch: list[_Waiting[Item, Answer]], answers: list[Answer | Exception], loop: asyncio.AbstractEventLoop
     ) -> None:
-        if self._queue:
+        if self._queue or self._large:
             self._schedule(loop)
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.receiver.done():  # cancelled while the batch ran
@@ -259,6 +339,19 @@ class Batcher(Generic[Item, Answer]):
                 waiting.receiver.set_exception(answer)
             else:
                 waiting.receiver.set_result(answer)
+
+
+def _is_due(waiting: _Waiting[Item, Answer], now: float) -> bool:
+    """Whether somebody still waits for an item; if it is too late for it, its receiver is told."""
+    if waiting.receiver.done():
+        return False
+    if waiting.deadline is not None and now >= waiting.deadline:
+        waiting.receiver.set_exception(DeadlineError("the time given for the request passed before its turn came"))
+        return False
+    if now - waiting.arrived > _PATIENCE and _is_gone(waiting):
+        waiting.receiver.set_exception(GoneError("the caller has gone"))
+        return False
+    return True
 
 
 def _is_gone(waiting: _Waiting[Item, Answer]) -> bool:

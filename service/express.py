@@ -18,7 +18,7 @@ from service.refusal import STATUSES, failure, refusal
 from service.state import State
 from service.thin import Destination, Reader, Shortcut, Work
 
-_LONGEST = 65536  # bytes of a body; of a longer one, what is done for it by its length is most of its cost
+_LONGEST = 2**18  # bytes of a body; more do not come in one read
 _KEPT = 1024  # heads
 _LONGEST_KEPT = 1024  # bytes of a head
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from service.call import Call, media_type
 from service.errors import MalformedError, RequestError, TooLargeError
-from service.image import FORMATS, PIXELS, Pixels, Preprocess, read_prepared
+from service.image import FORMATS, Pixels, Preprocess, read_prepared
 from service.predictor import Predictor
 from service.settings import Settings
 
@@ -59,14 +59,13 @@ async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, 
 def read_at_once(
     body: bytes, kind: bytes, preprocess: Preprocess, predictor: Predictor, settings: Settings
 ) -> Pixels | None:
-    """What `read_digits` returns for a body that is no multipart; None of large pictures, and beyond what a run takes.
+    """What `read_digits` returns, for a body that is no multipart; None of large pictures.
 
     Raises:
         RequestError: as `read_digits`.
     """
     if kind == PREPARED and body:
-        pixels = read_prepared(body, settings.max_images)
-        return pixels if len(pixels) <= predictor.largest * PIXELS else None
+        return read_prepared(body, settings.max_images)
     return predictor.read_small(_some(body), preprocess)
 
 

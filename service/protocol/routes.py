@@ -13,7 +13,6 @@ from service.answer import JSON, Answer, Header, json_answer
 from service.call import Call, Head
 from service.engine import Activations
 from service.errors import MalformedError
-from service.image import PIXELS
 from service.manifest import Manifest
 from service.prediction import Prediction
 from service.predictor import Predictor
@@ -152,10 +151,7 @@ async def infer(call: Call) -> Response:
         body = await run_in_threadpool(decompress, body, compressed, limit)
     inference = decode(body, _header_length(fields), manifest, shared.settings.max_images)
     values = await execute(inference, predictor, call.gone)
-    large = inference.selection.layers or (
-        len(inference.pixels) > predictor.largest * PIXELS and b"accept-encoding" in fields
-    )
-    if large:  # thousands of numbers to be written, or to be compressed
+    if inference.selection.layers:  # thousands of numbers an image
         return await run_in_threadpool(_answer, inference, values, manifest, fields)
     return _answer(inference, values, manifest, fields)
 
@@ -174,7 +170,7 @@ def infer_reader(head: Head) -> Reader | None:
     def read(body: bytes) -> Work | None:
         inference = decode(body, header_length, manifest, max_images)
         selection = inference.selection
-        if selection.layers or len(inference.pixels) > predictor.largest * PIXELS:
+        if selection.layers:
             return None
 
         def answer(prediction: Prediction) -> Answer:

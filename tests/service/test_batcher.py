@@ -13,7 +13,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batcher import Batcher
+from service.batcher import Batcher, Pieces
 from service.errors import DeadlineError, EngineError, GoneError, OverloadedError
 from tests.service.asgi import finish
 from tests.service.clock import Clock, Engine
@@ -212,12 +212,10 @@ def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder
         for _ in range(3):
             with pytest.raises(OverloadedError, match=r"^what waits already takes more than 250 ms$"):
                 own.submit([99])
-        admitted = own.submit([5], admitted=True)
-        while not all(request.done() for request in (*requests, admitted)):
+        while not all(request.done() for request in requests):
             engine.finish()
             await asyncio.sleep(0.01)
         assert [await request for request in requests] == [[number**2] for number in range(1, 29)]
-        assert await admitted == [25]
         later = own.submit([6])
         await asyncio.sleep(0)
         engine.finish()
@@ -495,6 +493,97 @@ def test_a_full_batch_does_not_wait_on_the_service_s_own_loop(run: Recorder) -> 
         assert (first.result(), second.result()) == ([1, 4], [9, 16])
 
     uvloop.run(main())
+
+
+PIECES: Pieces[list[int], list[int]] = Pieces(
+    6, lambda item, start, stop: item[start:stop], lambda answers: list(itertools.chain.from_iterable(answers))
+)
+"""Of lists of numbers, six at a time."""
+
+
+def test_what_is_large_runs_in_pieces_beside_others(run: Recorder) -> None:
+    """Half of each batch is the large one's while others wait; when none do its pieces are larger."""
+    large, small = list(range(20)), [[number] for number in range(100, 105)]
+    answers = submit_all([large, *small], run, pieces=PIECES)
+    assert answers == [[number**2 for number in item] for item in (large, *small)]
+    assert [[len(item) for item in batch] for batch in run.batches] == [[1, 1, 2], [1, 1, 2], [1, 3], [6], [6], [1]]
+
+
+def test_large_ones_take_turns(run: Recorder) -> None:
+    """Two that came at once end at once, whichever was first."""
+    first, second = list(range(12)), list(range(100, 112))
+    assert submit_all([first, second], run, pieces=PIECES) == [
+        [number**2 for number in item] for item in (first, second)
+    ]
+    assert [batch[0][0] for batch in run.batches] == [0, 100, 6, 106]
+
+
+@pytest.mark.parametrize("max_batch", [1, 2, 4])
+def test_neither_large_nor_small_ones_wait_for_all_of_the_others(run: Recorder, max_batch: int) -> None:
+    """However many of the one kind wait, of any two batches one has a part of the other."""
+    requests = [[number] * max_batch for number in range(1, 31)] + [list(range(100, 140)) for _ in range(2)]
+    submit_all(requests, run, max_batch=max_batch, pieces=PIECES)
+    kinds = [{number >= 100 for item in batch for number in item} for batch in run.batches]
+    ends = [max(place for place, kind in enumerate(kinds) if large in kind) for large in (False, True)]
+    assert min(ends) > 3
+    for one, other in itertools.pairwise(kinds[: min(ends) + 1]):  # while both were there
+        assert one | other == {False, True}
+
+
+def test_a_failure_in_a_piece_ends_its_request_alone(run: Recorder) -> None:
+    """The rest of it is not run, its place is free, and its neighbour is answered."""
+    answers = submit_all([[*range(10), -1, *range(9)], [5]], run, pieces=PIECES, max_waiting=21)
+    assert isinstance(answers[0], EngineError) and answers[1] == [25]
+    assert sum(len(item) for batch in run.batches for item in batch if len(batch) == 1) < 20
+
+
+def test_a_large_one_is_not_begun_or_gone_on_with_in_vain(clock: Clock, run: Recorder) -> None:
+    """After a passed deadline, a leave or a cancellation no further piece is run, and all places are free again."""
+
+    async def main() -> None:
+        own = batcher(run, executor=Engine(clock, 0.1), pieces=PIECES, max_waiting=54)
+        leaves = False
+        late = own.submit(list(range(18)), 18, deadline=clock.now + 0.15)
+        leaver = own.submit(list(range(18)), 18, gone=lambda: leaves)
+        cancelled = own.submit(list(range(18)), 18)
+        with pytest.raises(OverloadedError):
+            own.submit([1])
+        await asyncio.sleep(0.25)  # each has had a piece, or has it now
+        leaves = True
+        cancelled.cancel()
+        with pytest.raises(DeadlineError):
+            await late
+        with pytest.raises(GoneError):
+            await leaver
+        assert await own.submit(list(range(54)), 54) == [number**2 for number in range(54)]
+
+    on(clock, main())
+    assert [len(batch[0]) for batch in run.batches] == [6] * (3 + 9)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.lists(st.integers(-1, 300), min_size=1, max_size=30), min_size=1, max_size=30),
+    st.integers(1, 8),
+    st.integers(1, 12),
+)
+def test_any_load_in_pieces_gets_its_own_answers(requests: list[list[int]], max_batch: int, largest: int) -> None:
+    """Each gets its squares or its own failure; no batch is beyond its limit, and no number of it runs in vain."""
+    run = Recorder()
+    pieces = Pieces(largest, PIECES.cut, PIECES.join)
+    answers = submit_all(requests, run, max_batch=max_batch, pieces=pieces)
+    for request, answer in zip(requests, answers, strict=True):
+        if min(request) < 0:
+            assert isinstance(answer, EngineError)
+        else:
+            assert answer == [number**2 for number in request]
+    for batch in run.batches:
+        assert sum(map(len, batch)) <= (max_batch if len(batch) > 1 else max(max_batch, largest))
+    sound = [number for request in requests if min(request) >= 0 for number in request]
+    ran = [number for batch in run.batches for item in batch for number in item]
+    assert len(ran) >= len(sound)
+    if len(sound) == sum(map(len, requests)):
+        assert sorted(ran) == sorted(sound)
 
 
 @settings(deadline=None, max_examples=80)
