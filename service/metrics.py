@@ -120,15 +120,15 @@ class Metrics:
         self._own[slot] += requests
         self._own[slot + 1] += seconds
 
-    def ran(self, requests: int, digits: Sequence[int], seconds: Sequence[float]) -> None:
+    def ran(self, requests: int, digits: NDArray[np.int64] | Sequence[int], seconds: Sequence[float]) -> None:
         """Counts a run of the engine for so many requests: the digit of each image, and the seconds of each stage."""
         first = self.runs.first + len(digits) * self.runs.shape[1]
         self._own[first] += 1
         for offset, (stage, value) in enumerate(zip(RUN_STAGES, seconds, strict=True), start=1):
             self._own[first + offset] += value
             self.passed(stage, requests, requests * value)  # each request waited for all of it
-        for digit in digits:
-            self._own[self.digits.first + digit] += 1
+        for digit, count in enumerate(np.bincount(digits, minlength=10).tolist()):
+            self._own[self.digits.first + digit] += count
         self._own[self.last.first] = time.time()
 
     def pids(self) -> list[int]:

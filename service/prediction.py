@@ -13,13 +13,13 @@ class Run:
 
     Attributes:
         logits, probabilities: float32 (n, 10) each.
-        digits: of each image the one with the largest probability: always the best guess.
+        digits: of each image the one with the largest probability: always the best guess; int64 (n,).
     """
 
     def __init__(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
         self.logits = logits
         self.probabilities = probabilities
-        self.digits: list[int] = probabilities.argmax(axis=1).tolist()
+        self.digits: NDArray[np.int64] = probabilities.argmax(axis=1)
 
     @cached_property
     def json(self) -> list[bytes]:
@@ -29,7 +29,7 @@ class Run:
         confidences = to_json(self.probabilities.max(axis=1))[1:-1].split(b",")
         return [
             b'{"digit":%d,"confidence":%b,"probabilities":[%b]}' % answer
-            for answer in zip(self.digits, confidences, rows, strict=True)
+            for answer in zip(self.digits.tolist(), confidences, rows, strict=True)
         ]
 
 
