@@ -186,6 +186,8 @@ async def _lifespan(app: Application) -> AsyncIterator[None]:
     async with _grpc(state, shared=app.shares_ports):
         yield
     state.loaded = None
+    app.shortcut.destinations.clear()
+    app.express.heads.clear()
     executor.shutdown(wait=False)
 
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from service.answer import Answer
 from service.call import Head, declared_length
-from service.errors import DigitscopeError, GoneError
+from service.errors import DigitscopeError
 from service.journal import REQUEST_ID, Journal
-from service.metrics import Metrics
+from service.metrics import UNKNOWN, Metrics
 from service.prediction import Prediction
-from service.refusal import STATUSES, failure, refusal
+from service.refusal import failure, refusal
 from service.state import State
 from service.thin import Destination, Reader, Shortcut, Work
 
@@ -49,7 +49,7 @@ class Express:
 
     def order(self, method: bytes, target: bytes, fields: list[tuple[bytes, bytes]]) -> Order | None:
         """The order that a head amounts to; None where the application is to answer."""
-        path, _, query = target.partition(b"?")
+        path, _, query = target.partition(b"#")[0].partition(b"?")
         destination = self._shortcut.destinations.get(path.decode("latin-1"))
         if destination is None or method != b"POST":
             return None
@@ -58,8 +58,8 @@ class Express:
             return None
         try:
             read = destination.reader(Head(query, destination.parameters, by_name, self._shared))
-        except DigitscopeError:
-            return None  # the application says what is wrong
+        except Exception:  # whatever it is, the application meets it too, and says what is wrong
+            return None
         return None if read is None else Order(destination, by_name, read)
 
     def learn(self, head: bytes, order: Order, length: int) -> None:
@@ -89,9 +89,22 @@ class Express:
             errand.set_exception(error)
         return True
 
-    def left(self, order: Order, started: float) -> None:
-        """Keeps a request whose caller has gone before its body was here."""
-        _end(self._journal, self._journal.identify(order.fields), order, STATUSES[GoneError], started)
+    def ended(self, order: Order, error: DigitscopeError, started: float) -> Answer:
+        """The answer to a request that ended before it could be answered, which is counted."""
+        request_id = self._journal.identify(order.fields)
+        answer = refusal(error, self._shared.metrics)
+        answer.raw_headers.append((b"x-request-id", request_id))
+        _end(self._journal, request_id, order, answer.status_code, started)
+        return answer
+
+    def unread(self, status: int) -> None:
+        """Counts what came and could not be read, by the status that it is answered by."""
+        self._shared.metrics.refused("Malformed")
+        self._shared.metrics.answered(UNKNOWN, "", status, 0.0)
+
+    def failed(self, error: Exception) -> None:
+        """Logs an exception that nobody had foreseen."""
+        self._journal.failed(error)
 
 
 class _Errand:

@@ -52,6 +52,18 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._ready = ready
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends, when all is answered or the time for it is over."""
+        over = asyncio.get_running_loop().call_later(_GRACE, self._give_up)
+        await super().shutdown(sockets)
+        over.cancel()
+
+    def _give_up(self) -> None:
+        # uvicorn itself knows of no requests but those that are tasks.
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, Connection):
+                connection.give_up()
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts to answer."""
         await super().startup(sockets)
