@@ -110,17 +110,18 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int, sentence: str) -> None:
         """Answers what cannot be read, and ends the connection behind the answers that are under way."""
         self._express.unread(status)
-        if self._begun and not self._in_head and self.pipeline:
+        in_body = self._begun and not self._in_head
+        if in_body and self.pipeline:
             self.pipeline.popleft()  # what is broken has waited there
             self.cycle = self.pipeline[0][0] if self.pipeline else cast("RequestResponseCycle", self._running)
-            self._in_head = True
+            in_body = False
         self._begun = True  # and nothing that follows is a request
-        if self._in_head and self._is_under_way():
+        if not in_body and self._is_under_way():
             self.cycle.keep_alive = False
             self._whole.pause_reading()
             return
         self._order = None
-        if self._in_head or self.cycle is None or not self.cycle.response_started:
+        if not in_body or not self.cycle.response_started:
             body = to_json({"error": sentence})
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self._whole.write_at_once(STATUS_LINE[status] + head + body)
@@ -138,12 +139,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head has come to its end."""
-        if (
-            not self._unsuited
-            and not self._is_busy()
-            and not self.expect_100_continue
-            and not self.parser.should_upgrade()
-        ):
+        special = self._unsuited or self.expect_100_continue or self.parser.should_upgrade()
+        if not special and not self._is_busy():
             self._order = self._express.order(self.parser.get_method(), self.url, self.headers)
         if self._order is None:
             super().on_headers_complete()
@@ -166,7 +163,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request has come to its end."""
-        self._begun = False
+        self._begun, self._beside = False, 0
         order = self._order
         if order is not None:
             if self._answer(order, b"".join(self._body)):
