@@ -49,7 +49,7 @@ class Express:
 
     def order(self, method: bytes, target: bytes, fields: list[tuple[bytes, bytes]]) -> Order | None:
         """The order that a head amounts to; None where the application is to answer."""
-        path, _, query = target.partition(b"?")
+        path, _, query = target.partition(b"#")[0].partition(b"?")
         destination = self._shortcut.destinations.get(path.decode("latin-1"))
         if destination is None or method != b"POST":
             return None
