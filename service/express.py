@@ -58,8 +58,8 @@ class Express:
             return None
         try:
             read = destination.reader(Head(query, destination.parameters, by_name, self._shared))
-        except DigitscopeError:
-            return None  # the application says what is wrong
+        except Exception:  # whatever it is, the application meets it too, and says what is wrong
+            return None
         return None if read is None else Order(destination, by_name, read)
 
     def learn(self, head: bytes, order: Order, length: int) -> None:
