@@ -100,7 +100,6 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head has come to its end."""
-        self._in_head = False
         if not self._is_busy() and not self.expect_100_continue and not self.parser.should_upgrade():
             self._order = self._express.order(self.parser.get_method(), self.url, self.headers)
         if self._order is None:
@@ -109,6 +108,7 @@ class Connection(HttpToolsProtocol):
             self._body, self._length = [], 0
             self._begin(keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive())
         self.headers = []  # for trailers, which are no part of the request's head
+        self._in_head = False  # only now: a target that cannot be read is found above
 
     def on_body(self, body: bytes) -> None:
         """A part of a body came."""
