@@ -185,7 +185,7 @@ class Connection(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Ends the connection, if nothing has come for as long as it may rest."""
         self.timeout_keep_alive_task = None
-        if self._resting is None:
+        if self._resting is None or self._is_under_way():
             return  # when what is under way is answered the next timer is set
         left = self._resting + self.timeout_keep_alive - self.loop.time()
         if left > 0:
