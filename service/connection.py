@@ -41,6 +41,7 @@ class Connection(HttpToolsProtocol):
         """The connection has ended."""
         if self._order is not None:
             self._express.left(self._order, self._started)
+        self._unset_keepalive_if_required()  # uvicorn does it only where the connection ended in order
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
