@@ -161,7 +161,7 @@ class Connection(HttpToolsProtocol):
 
     def _send(self, answer: Answer) -> None:
         """Sends what `Express` has answered."""
-        self._direct.response_complete = True
+        self._direct.response_complete = self._direct.keep_alive  # behind the last answer nothing is taken on
         if not self._whole.is_closing():
             content = [STATUS_LINE[answer.status_code]]
             for name, value in (*self.server_state.default_headers, *answer.raw_headers):
