@@ -5,6 +5,7 @@ import time
 from typing import Any, cast
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.answer import Answer, to_json
@@ -36,6 +37,7 @@ class Connection(HttpToolsProtocol):
         """A connection stands."""
         self._whole = _Whole(transport)
         super().connection_made(cast("asyncio.Transport", self._whole))
+        self.flow = _Flow(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
@@ -205,6 +207,23 @@ class _Direct(RequestResponseCycle):
         self.response_started = False
         self.response_complete = True
         self.message_event = asyncio.Event()
+
+
+class _Flow(FlowControl):
+    """Flow control that reads nothing more while requests wait.
+
+    uvicorn reads on behind every answer, a packet of requests for each: who sends faster than is answered, and never
+    reads, could fill the memory.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection.transport)
+        self._pipeline = connection.pipeline
+
+    def resume_reading(self) -> None:
+        """Reads on, if nothing waits."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 class _Whole:
