@@ -124,8 +124,12 @@ class Connected:
 
     async def answered(self, number: int) -> list[Answer]:
         """The answers, once there are so many, or the connection has ended."""
-        while len(self.answers()) < number and not self.transport.is_closing():
+        answers = self.answers()
+        while len(answers) < number and not self.transport.is_closing():
+            written = len(self.transport.written)
             await asyncio.sleep(0.001)
+            if len(self.transport.written) > written:
+                answers = self.answers()
         return self.answers()
 
 

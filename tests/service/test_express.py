@@ -248,13 +248,15 @@ def test_an_id_of_the_caller_is_given_back(express: Spied, routed: Spied, name: 
 class Driver:
     """An application that runs on an event loop which goes on only as far as a test has it."""
 
-    def __init__(self, runner: asyncio.Runner, app: Application) -> None:
+    def __init__(self, runner: asyncio.Runner, app: Application, patience: float = 60) -> None:
+        """`patience` is in seconds of that loop."""
         self.runner = runner
         self.app = app
+        self._patience = patience
 
     def run(self, work: Any) -> Any:
         """The result of a coroutine, which is not waited for without end."""
-        return self.runner.run(asyncio.wait_for(work, 60))
+        return self.runner.run(asyncio.wait_for(work, self._patience))
 
 
 def driver(**options: Any) -> Iterator[Driver]:
