@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -440,9 +441,10 @@ def test_told_to_end_it_answers_what_is_under_way(size: int, known: bool, monkey
     """Whatever way a request goes, its answer comes and says that it is the last; who only rests is let go at once."""
     app = create_app(Settings(models=MODELS, provider="cpu"))
     request = whole(INFER, bytes(size * 784), RAW)
-    with ExitStack() as stack:
-        client = stack.enter_context(serving(app, keep_alive=1000))
-        wire, resting, half = (stack.enter_context(Wire(client)) for _ in range(3))
+    service = ExitStack()
+    client = service.enter_context(serving(app, keep_alive=1000))
+    with service, ExitStack() as connections:
+        wire, resting, half = (connections.enter_context(Wire(client)) for _ in range(3))
         for one in (wire, resting) if known else ():
             one.send(request)
             one.answer()
@@ -450,7 +452,7 @@ def test_told_to_end_it_answers_what_is_under_way(size: int, known: bool, monkey
         waits, goes_on = hold(app, monkeypatch)
         wire.send(request)
         assert waits.wait(PATIENCE)
-        ending = Thread(target=lambda: stack.pop_all().close())
+        ending = Thread(target=service.close)
         ending.start()
         assert resting.ended()  # so it was told
         goes_on.set()
@@ -473,21 +475,24 @@ def test_who_reads_no_answers_is_read_no_further(driven: Driver, request_: bytes
     async def drive() -> None:
         connected = Connected(driven.app)
         connected.transport.reads = False
+
+        def reading() -> bool:
+            return connected.transport.reading
+
         sent = 0
         for _ in range(3000):
-            if connected.transport.reading and sent < 300:
+            if reading() and sent < 300:
                 connected.feed(packet)
                 sent += 1
             assert len(connected.protocol.pipeline) <= many
             await asyncio.sleep(0)
-        assert not connected.transport.reading
+        assert not reading()
         assert len(connected.transport.written) < 4 * 65536 + 400 * many
         connected.transport.read_all()
-        connected.transport.reads = True
         while connected.state.total_requests < sent * many:
             assert len(connected.protocol.pipeline) <= many
             await asyncio.sleep(0)
-        assert connected.transport.reading
+        assert reading()
         assert len(connected.answers()) == sent * many
         connected.transport.close()
 
@@ -533,6 +538,9 @@ def test_who_leaves_in_the_middle_of_a_body_is_counted(
         found = metrics.requests.of(metrics.tally.total())[metrics.routes.index(template)].sum(axis=0)
         return {status: number for status, number in zip(STATUSES, found, strict=True) if number}
 
+    def is_counted(number: int) -> bool:
+        return counts() == {499: number}
+
     parts = (b"", b"20\r\n" + bytes(32) + b"\r\n" if "chunked" in field else bytes(783))
     with structlog.testing.capture_logs() as logged:
         for number, part in enumerate(parts, start=1):
@@ -542,8 +550,7 @@ def test_who_leaves_in_the_middle_of_a_body_is_counted(
                 assert came.wait(PATIENCE)
                 if reset:
                     wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            until(lambda number=number: counts().get(499) == number)
-    assert counts() == {499: 2}
+            until(partial(is_counted, number))
     assert logged == []
     with Wire(client) as wire:
         wire.send(THIN)
