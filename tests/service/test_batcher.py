@@ -583,10 +583,11 @@ class Kept:
         self.error: Exception | None = None
         self.is_cancelled = False
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         """Waits no more."""
         self.is_cancelled = True
         self.ended.set()
+        return True
 
     def cancelled(self) -> bool:
         """Whether nothing was waited for any more."""
