@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from typing import Any, cast
 
 import httptools
@@ -44,7 +43,7 @@ class Connection(HttpToolsProtocol):
         """A connection stands."""
         self._whole = _Whole(transport)
         super().connection_made(cast("asyncio.Transport", self._whole))
-        self.flow = _Flow(self._whole, self.pipeline)
+        self.flow = _Flow(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
@@ -260,14 +259,18 @@ class _Direct(RequestResponseCycle):
 
 
 class _Flow(FlowControl):
-    """uvicorn's control of what is read, which reads nothing while whole requests wait already."""
+    """Flow control that reads nothing more while requests wait.
 
-    def __init__(self, transport: "_Whole", pipeline: Sequence[object]) -> None:
-        super().__init__(cast("asyncio.Transport", transport))
-        self._pipeline = pipeline
+    uvicorn reads on behind every answer, a packet of requests for each: who sends faster than is answered could fill
+    the memory.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection.transport)
+        self._pipeline = connection.pipeline
 
     def resume_reading(self) -> None:
-        """Goes on with reading. Each answer would, and so each would let in thousands of requests behind it."""
+        """Reads on, if nothing waits."""
         if not self._pipeline:
             super().resume_reading()
 

@@ -663,8 +663,64 @@ steps = st.lists(
 )
 
 
-async def walk(own: Batcher[Any, Any], steps: list[Any], clock: Clock) -> list[Asked]:
-    """Takes the steps, and gives what was not refused when all of it has ended."""
+class Kept:
+    """A receiver that is no future: it keeps its one end, and `waited` passes once it has it."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.answer: Any = None
+        self.error: Exception | None = None
+        self.is_cancelled = False
+
+    def cancel(self) -> bool:
+        """Waits no more."""
+        self.is_cancelled = True
+        self.ended.set()
+        return True
+
+    def cancelled(self) -> bool:
+        """Whether nothing was waited for any more."""
+        return self.is_cancelled
+
+    def done(self) -> bool:
+        """Whether it has its end."""
+        return self.ended.is_set()
+
+    def set_result(self, result: Any, /) -> None:
+        """Takes an answer, as its one end."""
+        assert not self.done()
+        self.answer = result
+        self.ended.set()
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Takes what went wrong, as its one end."""
+        assert not self.done()
+        self.error = exception
+        self.ended.set()
+
+    def result(self) -> Any:
+        """The answer."""
+        assert self.done() and self.error is None and not self.is_cancelled
+        return self.answer
+
+    def exception(self) -> Exception | None:
+        """What went wrong."""
+        return self.error
+
+    async def wait(self) -> None:
+        """Passes once there is an end."""
+        await self.ended.wait()
+
+
+def put(own: Batcher[Any, Any], item: list[int], size: int = 1, **named: Any) -> Kept:
+    """A receiver that is no future, which is to get the answer to an item."""
+    receiver = Kept()
+    own.put(item, size, receiver, **named)
+    return receiver
+
+
+async def walk(own: Batcher[Any, Any], steps: list[Any], clock: Clock, *, futures: bool) -> list[Asked]:
+    """Takes the steps, and gives what was not refused when all of it has ended; each by a future, or put by `Kept`."""
     asked: list[Asked] = []
     numbers = itertools.count(1)
     for kind, *rest in steps:
@@ -680,11 +736,13 @@ async def walk(own: Batcher[Any, Any], steps: list[Any], clock: Clock) -> list[A
             item = [number if sound else -number] * size
             request = Asked(number, item, None if time is None else clock.now + time, leaves)
             try:
-                request.future = own.submit(item, size, deadline=request.deadline, gone=partial(bool, leaves))
+                submit = own.submit if futures else partial(put, own)
+                request.future = submit(item, size, deadline=request.deadline, gone=partial(bool, leaves))
             except OverloadedError:
                 continue
             asked.append(request)
-    await asyncio.gather(*(request.future for request in asked), return_exceptions=True)
+    waiting = (request.future if futures else request.future.wait() for request in asked)
+    await asyncio.gather(*waiting, return_exceptions=True)
     await asyncio.sleep(1000)  # what was cancelled has its turn too
     return asked
 
@@ -697,11 +755,20 @@ async def walk(own: Batcher[Any, Any], steps: list[Any], clock: Clock) -> list[A
     max_wait=st.sampled_from([0.01, 0.1, 10.0]),
     max_delay=st.sampled_from([0.0, 0.0, 0.02]),
     seconds=st.none() | st.floats(0.001, 0.2),
+    futures=st.booleans(),
 )
 def test_nothing_is_lost_or_answered_twice(
-    steps: list[Any], max_batch: int, max_waiting: int, max_wait: float, max_delay: float, seconds: float | None
+    steps: list[Any],
+    max_batch: int,
+    max_waiting: int,
+    max_wait: float,
+    max_delay: float,
+    seconds: float | None,
+    futures: bool,
 ) -> None:
     """However requests come, wait, are cancelled, fail, pass their time and leave, each has exactly the end it is due.
+
+    Whether they wait by a future or by a receiver of another kind.
 
     With an executor of any speed and without one: batches keep the order and the limit, what failed alone harmed
     nobody, what was refused or skipped never ran, what ran was never refused, and afterwards all places are free.
@@ -712,7 +779,7 @@ def test_nothing_is_lost_or_answered_twice(
 
     async def main() -> list[Asked]:
         own = batcher(run, executor=engine, **limits)
-        asked = await walk(own, steps, clock)
+        asked = await walk(own, steps, clock, futures=futures)
         sizes = [max_waiting // 2, max_waiting - max_waiting // 2] if max_waiting > 1 else [1]
         later = [own.submit([LATER] * size, size) for size in sizes]
         assert [len(answer) for answer in await asyncio.gather(*later)] == sizes
@@ -734,3 +801,56 @@ def test_nothing_is_lost_or_answered_twice(
             first = run.batches[ran[0]]
             poisoned = len(first) > 1 and min(map(min, first)) < 0
             assert len(ran) == (2 if poisoned else 1)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.lists(st.lists(st.integers(-3, 300), min_size=1, max_size=9), min_size=1, max_size=40),
+    st.integers(1, 8),
+    st.integers(10, 200),
+)
+def test_a_receiver_gets_what_a_future_gets(requests: list[list[int]], max_batch: int, max_waiting: int) -> None:
+    """What is put with a receiver has the answers, errors, refusals and batches of what is submitted."""
+    submitted, run = Recorder(), Recorder()
+    expected = submit_all(requests, submitted, max_batch=max_batch, max_waiting=max_waiting)
+
+    async def main() -> list[Squares]:
+        own = batcher(run, max_batch=max_batch, max_waiting=max_waiting)
+        found: list[Squares | Kept] = []
+        for request in requests:
+            try:
+                found.append(put(own, request, len(request)))
+            except OverloadedError as error:
+                found.append(error)
+        answers: list[Squares] = []
+        for one in found:
+            if isinstance(one, Kept):
+                await one.wait()
+                answers.append(one.error or one.result())
+            else:
+                answers.append(one)
+        return answers
+
+    answers = finish(main())
+    assert [(type(answer), str(answer)) for answer in answers] == [(type(one), str(one)) for one in expected]
+    assert run.batches == submitted.batches
+
+
+def test_a_receiver_that_waits_no_more_is_skipped(run: Recorder) -> None:
+    """One that is done before its turn is not run, one that is done while it runs is told nothing; others are."""
+
+    async def main() -> None:
+        own = batcher(run)
+        gone, stays = put(own, [1]), put(own, [2])
+        gone.cancel()
+        await stays.wait()
+        assert (gone.answer, stays.result()) == (None, [4])
+        leaving: list[Kept] = []
+        waiting = batcher(lambda items: [[leaving[0].cancel()], *items[1:]])
+        leaving.append(put(waiting, [3]))
+        other = put(waiting, [4])
+        await other.wait()
+        assert (leaving[0].answer, leaving[0].error, other.result()) == (None, None, [4])
+
+    finish(main())
+    assert run.batches == [[[2]]]

@@ -1,6 +1,5 @@
 """Thin routes: the same answers by the shortcut and through FastAPI's own routing, on the wire as in the document."""
 
-import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -13,49 +12,10 @@ from service.app import Application, create_app
 from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.asgi import Answered, ask, finish, running
-from tests.service.pictures import drawn, encode
 from tests.service.refusals import refused
 from tests.service.serving import MODELS, VERSION, serving
+from tests.service.thin_requests import ANSWERED, INFER, LENGTH, PREPARED, REQUESTS
 from tests.service.wire import Wire, chunked, head
-
-INFER = "/v2/models/digits/infer"
-PREPARED = {"Content-Type": "application/octet-stream"}
-LENGTH = "Inference-Header-Content-Length"
-
-
-def infer_body(count: int = 1, **more: Any) -> bytes:
-    """A request for black digits."""
-    tensor = {"name": "image", "shape": [count, 1, 28, 28], "datatype": "UINT8", "data": [0] * (784 * count)}
-    return json.dumps({"inputs": [tensor], **more}).encode()
-
-
-MULTIPART = (
-    b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n' + encode(drawn()) + b"\r\n--b--\r\n"
-)
-REQUESTS: dict[str, tuple[str, bytes, dict[str, str]]] = {
-    "picture": ("/v1/predict", encode(drawn()), {}),
-    "seen": ("/v1/predict?seen=true&preprocess=mnist", encode(drawn()), {}),
-    "prepared": ("/v1/predict", bytes(3 * 784), PREPARED),
-    "multipart": ("/v1/predict", MULTIPART, {"Content-Type": "multipart/form-data; boundary=b"}),
-    "no picture": ("/v1/predict", b"hello", {}),
-    "no body": ("/v1/predict", b"", {}),
-    "bad query": ("/v1/predict?seen=perhaps", encode(drawn()), {}),
-    "too many": ("/v1/predict", bytes(257 * 784), PREPARED),
-    "too long": ("/v1/predict", b"", {"Content-Length": str(2**40)}),
-    "too long undeclared": ("/v1/predict", bytes(2**21), PREPARED),
-    "json": (INFER, infer_body(2, id="a"), {}),
-    "version": (f"/v2/models/digits/versions/{VERSION}/infer", infer_body(), {}),
-    "binary": (INFER, infer_body(parameters={"binary_data_output": True}), {}),
-    "raw": (INFER, bytes(784), {LENGTH: "0"}),
-    "maps": (INFER, infer_body(outputs=[{"name": "conv1"}, {"name": "logits"}]), {"Accept-Encoding": "gzip"}),
-    "gzip": (INFER, gzip.compress(infer_body()), {"Content-Encoding": "gzip"}),
-    "no json": (INFER, b"{", {}),
-    "no output": (INFER, infer_body(outputs=[{"name": "conv9"}]), {}),
-    "too many images": (INFER, infer_body(257), {}),
-    "bad length": (INFER, infer_body(), {LENGTH: "much"}),
-    "no gzip": (INFER, infer_body(), {"Content-Encoding": "br"}),
-    "too long for a tensor": (INFER, bytes(2**21), {}),
-}
 
 
 async def both_ways(body: bytes, path: str, headers: dict[str, str]) -> list[Answered]:
@@ -97,12 +57,9 @@ def test_the_shortcut_answers_as_routing_does(name: str) -> None:
     assert counted(short_counts) == counted(routed_counts)
     template = path.partition("?")[0].replace("digits", "{model}").replace(f"/{VERSION}/", "/{version}/")
     assert f'route="{template}",status="{short.status}"' in "\n".join(counted(short_counts))
-    assert short.status == (200 if name in ("picture", "seen", "prepared", "multipart", *_ANSWERED) else short.status)
+    assert short.status == (200 if name in ANSWERED else short.status)
     if short.status != 200:
         assert list(short.json) == ["error"] and short.status in (400, 413, 415)
-
-
-_ANSWERED = ("json", "version", "binary", "raw", "maps", "gzip")
 
 
 @pytest.fixture(scope="module")
