@@ -356,7 +356,7 @@ def test_packets_of_any_cut_make_the_same_requests(
     async def drive() -> list[Answer]:
         connected = Connected(driven.app)
         places = st.integers(1, len(whole_stream) - 1) | st.sampled_from(ends)
-        cuts = sorted(data.draw(st.sets(places, max_size=8)) | {len(whole_stream)})
+        cuts = ends if data.draw(st.booleans()) else sorted(data.draw(st.sets(places, max_size=8)) | {ends[-1]})
         start = 0
         for stop in cuts:
             connected.feed(whole_stream[start:stop])
@@ -411,6 +411,25 @@ def test_a_head_that_comes_alone_or_in_company_is_kept_no_wrong_way(driven: Driv
         assert known == {}
     driven.run(drive([raw]))
     assert [(key, length) for key, (_, length) in known.items()] == [(raw[:end], 784)]
+
+
+@pytest.mark.parametrize("before", KINDS)
+def test_a_known_head_waits_its_turn(driven: Driver, mnist: Mnist, plain: Any, before: str) -> None:
+    """A request whose head is known, and comes while another is under way, is answered behind it."""
+    first, second, third = sent(before, 1, mnist), sent("raw", 2, mnist), sent("raw", 3, mnist)
+    (expected,) = plain.run(["probabilities"], {"image": mnist.images[:16, None]})
+
+    async def drive() -> list[Answer]:
+        connected = Connected(driven.app)
+        connected.feed(second.data)
+        await connected.answered(1)
+        connected.feed(first.data, second.data, third.data)
+        _, *answers = await connected.answered(4)
+        connected.transport.close()
+        return answers
+
+    for answer, request in zip(driven.run(drive()), (first, second, third), strict=True):
+        check(answer, request, expected)
 
 
 def test_what_is_kept_is_bounded(driven: Driver) -> None:
