@@ -353,18 +353,19 @@ def test_packets_of_any_cut_make_the_same_requests(
     ends = np.cumsum([len(request.data) for request in stream]).tolist()
     (expected,) = plain.run(["probabilities"], {"image": mnist.images[:16, None]})
 
+    places = st.integers(1, len(whole_stream) - 1) | st.sampled_from(ends)
+    cuts = ends if data.draw(st.booleans()) else sorted(data.draw(st.sets(places, max_size=8)) | {ends[-1]})
+    turns = data.draw(st.lists(st.sampled_from([0, 0, 1, 2, None]), min_size=len(cuts), max_size=len(cuts)))
+
     async def drive() -> list[Answer]:
         connected = Connected(driven.app)
-        places = st.integers(1, len(whole_stream) - 1) | st.sampled_from(ends)
-        cuts = ends if data.draw(st.booleans()) else sorted(data.draw(st.sets(places, max_size=8)) | {ends[-1]})
         start = 0
-        for stop in cuts:
+        for stop, count in zip(cuts, turns, strict=True):
             connected.feed(whole_stream[start:stop])
             start = stop
-            turns = data.draw(st.sampled_from([0, 0, 1, 2, None]))
-            if turns is None:
+            if count is None:
                 await connected.answered(sum(end <= stop for end in ends))
-            for _ in range(turns or 0):
+            for _ in range(count or 0):
                 await asyncio.sleep(0)
         answers = await connected.answered(len(stream))
         assert connected.transport.is_closing() == closing
