@@ -1,84 +1,15 @@
 """`python -m service`: serves the model."""
 
-import os
-import socket
-import sys
-from collections.abc import Callable
+import gc
 
-import structlog
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
+# Next to nothing of what importing makes is garbage, and looking for it took a twelfth of the start.
+gc.disable()
 
-from service.app import create_app
-from service.cpus import available_cpus
-from service.engine import usable_gpu
-from service.listeners import free_port, listening_sockets, url
-from service.log import configure_logs
-from service.memory import give_memory_back
-from service.server import serve
-from service.settings import Settings
-from service.tally import shared_tally
-from service.workers import START_FAILED, Supervisor
+import sys  # noqa: E402
 
-_LISTENERS = 16  # a worker
-_log = structlog.get_logger("digitscope")
+from service.command import main  # noqa: E402
 
-
-def main() -> int:
-    """Serves until it is told to end; returns the exit status.
-
-    0 ended in order, 2 wrong settings, 3 the model cannot be opened or the port cannot be had.
-    """
-    try:
-        settings = CliApp.run(Settings)
-    except ValidationError as error:
-        for problem in error.errors():
-            name = ".".join(map(str, problem["loc"]))
-            print(f"service: setting {name}: {problem['msg']}", file=sys.stderr)
-        return 2
-    except SettingsError as error:
-        print(f"service: {error}", file=sys.stderr)
-        return 2
-    configure_logs(settings)
-    give_memory_back()
-    workers = _workers(settings)
-    port = settings.port
-    try:
-        sockets = listening_sockets(settings.host, port, workers * _LISTENERS)
-        if settings.grpc_port:
-            port = settings.grpc_port
-            free_port(settings.host, port)
-    except OSError as error:
-        _log.error(f"cannot listen on {settings.host}:{port}: {error.strerror}")
-        return START_FAILED
-    if workers > 1:
-        return _serve_in_workers(settings, [sockets[worker::workers] for worker in range(workers)])
-    app = create_app(settings)
-    started = serve(app, app.express, sockets, lambda: _log.info(f"running on {url(sockets[0])}", workers=1))
-    return 0 if started else START_FAILED
-
-
-def _workers(settings: Settings) -> int:
-    if not hasattr(os, "fork"):  # on Windows
-        return 1
-    if settings.workers != "auto":
-        return settings.workers
-    # A GPU is shared best by batches that are as large as they can be, and so by one process that gathers them.
-    return 1 if usable_gpu(settings.provider) else available_cpus()
-
-
-def _serve_in_workers(settings: Settings, shares: list[list[socket.socket]]) -> int:
-    tally = shared_tally(len(shares))
-
-    def work(own: list[socket.socket], ready: Callable[[], None]) -> int:
-        app = create_app(settings, tally)
-        return 0 if serve(app, app.express, own, ready) else START_FAILED
-
-    try:
-        return Supervisor(work, shares).run()
-    finally:
-        tally.unlink()
-
+gc.enable()
 
 if __name__ == "__main__":
     sys.exit(main())

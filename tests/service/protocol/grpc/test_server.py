@@ -196,7 +196,7 @@ def test_a_port_that_is_taken_meanwhile_stops_the_start() -> None:
 def test_nothing_of_grpc_is_imported_unasked(port: int | None) -> None:
     """Without a port, or with 0, the service starts without the extra, and takes no time or memory for it."""
     code = (
-        "import sys, service.__main__ as m; m.create_app(m.Settings(grpc_port=%r, provider='cpu'));"
+        "import sys, service.command as m; m.create_app(m.Settings(grpc_port=%r, provider='cpu'));"
         "print([n for n in sys.modules if n.split('.')[0] in ('grpc', 'google')])"
     )
     ran = subprocess.run(  # noqa: S603
@@ -217,7 +217,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_missing_extra_stops_the_start() -> None:
     """`--grpc-port` without the extra ends by 2, with that sentence and nothing else."""
-    code = "import sys; sys.modules['grpc'] = None; from service.__main__ import main; sys.exit(main())"
+    code = "import sys; sys.modules['grpc'] = None; from service.command import main; sys.exit(main())"
     ran = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code, "--grpc-port", "8001"], cwd=ROOT, capture_output=True, text=True, check=False
     )
