@@ -159,6 +159,39 @@ def test_a_head_without_end_is_refused_in_its_turn(driven: Driver, before: bytes
         assert len(answers) == 1 + bool(before)
 
 
+@pytest.mark.parametrize("path", [INFER, "/v1/features"])
+@pytest.mark.parametrize("trailer", [b"a: b\r\n" * 2000, b"a: " + b"b" * 10_000])
+def test_trailers_without_end_are_refused(driven: Driver, path: str, trailer: bytes) -> None:
+    """What comes behind the last chunk is passed over, and beyond 64 KB it ends the connection."""
+    begun = head("POST", path, "Transfer-Encoding: chunked") + b"1\r\nx\r\n0\r\n"
+    (answer,) = driven.run(told(driven.app, begun, *[trailer] * 8))
+    assert answer.status == 431 and answer.header("connection") == "close"
+    assert json.loads(answer.body) == {"error": "the trailer of the request has more than 65,536 bytes"}
+
+
+@pytest.mark.parametrize("before", [[THIN], [LIVE], [THIN, LIVE], [LIVE, THIN, FEATURES]])
+def test_a_broken_body_behind_requests_waits_for_their_answers(driven: Driver, before: list[bytes]) -> None:
+    """Those that are under way are answered, the last of them as the last of the connection."""
+    broken = head("POST", INFER, "Transfer-Encoding: chunked") + b"zz\r\n"
+    answers = driven.run(told(driven.app, b"".join(before) + broken))
+    said = {THIN: (200, b'"model_name"'), LIVE: (200, b'"live"'), FEATURES: (415, b'"error"')}
+    for answer, request_ in zip(answers, before, strict=True):
+        status, word = said[request_]
+        assert answer.status == status and word in answer.body
+    assert answers[-1].header("connection") == "close"
+
+
+def test_what_cannot_be_read_is_counted(fresh: tuple[Application, httpx.Client]) -> None:
+    """As a refusal and by its status, though it has neither a route nor a method."""
+    _, client = fresh
+    with Wire(client) as wire:
+        wire.send(GARBAGE)
+        assert wire.answer("GET").status == 400
+    counts = client.get("/metrics").text
+    assert 'digitscope_refusals_total{reason="Malformed"} 1.0' in counts
+    assert 'digitscope_requests_total{method="other",route="unknown",status="400"} 1.0' in counts
+
+
 def test_a_body_does_not_count_as_head(driven: Driver) -> None:
     """Only a head is limited: behind bodies of megabytes, in one packet or many, the next request is answered."""
 
@@ -464,6 +497,23 @@ def test_told_to_end_it_answers_what_is_under_way(size: int, known: bool, monkey
         assert answer.status == 200 and answer.headers["Connection"] == "close"
         ending.join(PATIENCE)
         assert not ending.is_alive()
+
+
+@pytest.mark.parametrize("sent", [THIN, THIN[:-1]], ids=["in the queue", "half sent"])
+def test_what_there_is_no_time_left_for_is_told_so(driven: Driver, sent: bytes) -> None:
+    """At the end of the grace period a request that is not answered yet gets a 503, as the last of its connection."""
+
+    async def drive() -> list[Answer]:
+        connected = Connected(driven.app)
+        connected.feed(sent)
+        connected.protocol.shutdown()
+        connected.protocol.give_up()
+        await asyncio.sleep(0.1)  # in which what was in the queue has its turn
+        return connected.answers()
+
+    (answer,) = driven.run(drive())
+    assert answer.status == 503 and answer.header("connection") == "close" and answer.header("retry-after") == "1"
+    assert json.loads(answer.body) == {"error": "the service ends"}
 
 
 @pytest.mark.parametrize("request_", [THIN, BAD, LIVE, THIN + LIVE, BAD + THIN])
