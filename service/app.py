@@ -93,10 +93,10 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def create_app(settings: Settings, tally: Path | None = None) -> Application:
+def create_app(settings: Settings, tally: Tally | None = None) -> Application:
     """The ASGI application. The model is opened when it starts, and let go when it ends.
 
-    `tally` is the file that the workers of one service count in.
+    `tally` is where it counts, if other workers of the service are to count with it.
     """
     app = Application(
         title="digitscope",
@@ -114,7 +114,7 @@ def create_app(settings: Settings, tally: Path | None = None) -> Application:
     paths = (getattr(route, "path", "") for router in routers for route in router.routes)
     grpc_routes = GRPC_ROUTES.values() if settings.grpc_port else ()
     routes = (*paths, "/openapi.json", *grpc_routes)
-    metrics = Metrics(Tally(tally), routes, settings.max_batch or SIZES[-1])
+    metrics = Metrics(tally or Tally(), routes, settings.max_batch or SIZES[-1])
     state = app.state.digitscope = State(settings, metrics)
     app.shares_ports = tally is not None
     app.add_exception_handler(DigitscopeError, _refuse)

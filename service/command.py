@@ -17,7 +17,7 @@ from service.log import configure_logs
 from service.memory import give_memory_back
 from service.server import serve
 from service.settings import Settings
-from service.tally import shared_tally
+from service.tally import Tally, shared_rows
 from service.workers import START_FAILED, Supervisor
 
 _LISTENERS = 16  # a worker
@@ -68,13 +68,10 @@ def _workers(settings: Settings) -> int:
 
 
 def _serve_in_workers(settings: Settings, shares: list[list[socket.socket]]) -> int:
-    tally = shared_tally(len(shares))
+    rows = shared_rows(len(shares))
 
     def work(own: list[socket.socket], ready: Callable[[], None]) -> int:
-        app = create_app(settings, tally)
+        app = create_app(settings, Tally(rows, shares.index(own)))
         return 0 if serve(app, app.express, own, ready) else START_FAILED
 
-    try:
-        return Supervisor(work, shares).run()
-    finally:
-        tally.unlink()
+    return Supervisor(work, shares).run()

@@ -1,10 +1,10 @@
 """The counts as Prometheus reads them."""
 
 import json
+import mmap
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from multiprocessing import get_context
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
@@ -14,8 +14,7 @@ from service.engine import Engine
 from service.exposition import exposition
 from service.manifest import Manifest
 from service.metrics import REASONS, SECONDS, Metrics
-from service.tally import Tally, shared_tally
-from tests.service.serving import ROOT
+from service.tally import Tally, shared_rows
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:
@@ -115,54 +114,50 @@ def test_the_model_that_serves_is_told(metrics: Metrics, model_bytes: bytes, man
     assert found["digitscope_provider_fallback"].samples[0].value == 0
 
 
-_OTHER = """
-import json, sys
-from pathlib import Path
-from service.metrics import Metrics
-from service.tally import Tally
-
-metrics = Metrics(Tally(Path(sys.argv[1])), ("/a", "/b"), 32)
-memory = bytearray(64 * 2**20)
-for place in range(0, len(memory), 4096):
-    memory[place] = 1
-metrics.answered("/a", "GET", 200, 0.1)
-metrics.answered("/b", "POST", 503, 0.1)
-metrics.refused("Overloaded")
-metrics.ran(2, [1, 2, 3, 3, 3], (0.1, 0.2, 0.3))
-print("counted", flush=True)
-sys.stdin.readline()
-"""
+@pytest.fixture
+def rows() -> mmap.mmap:
+    """Two rows, the first one ours."""
+    return shared_rows(2)
 
 
 @pytest.fixture
-def shared() -> Iterator[Metrics]:
-    """Metrics in a tally that another process may count in too."""
-    path = shared_tally(2)
-    tally = Tally(path)
-    yield Metrics(tally, ("/a", "/b"), 32)
-    tally._file.close()
-    path.unlink()
+def shared(rows: mmap.mmap) -> Metrics:
+    """Metrics in rows that another process may count in too."""
+    return Metrics(Tally(rows), ("/a", "/b"), 32)
 
 
-def test_two_workers_are_told_in_sum(shared: Metrics) -> None:
+def count_too(rows: mmap.mmap, pipe: Any) -> None:
+    """What another worker does, until it is told to end."""
+    metrics = Metrics(Tally(rows, 1), ("/a", "/b"), 32)
+    memory = bytearray(64 * 2**20)
+    for place in range(0, len(memory), 4096):
+        memory[place] = 1
+    metrics.answered("/a", "GET", 200, 0.1)
+    metrics.answered("/b", "POST", 503, 0.1)
+    metrics.refused("Overloaded")
+    metrics.ran(2, [1, 2, 3, 3, 3], (0.1, 0.2, 0.3))
+    pipe.send("counted")
+    pipe.recv()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # what is forked only counts
+def test_two_workers_are_told_in_sum(rows: mmap.mmap, shared: Metrics) -> None:
     """Counts, processes and their memory are those of both; when one has ended, its counts stay and it does not."""
     shared.answered("/a", "GET", 200, 0.2)
     shared.ran(1, [3], (0.1, 0.2, 0.3))
     alone = samples(shared, "process_resident_memory_bytes")["process_resident_memory_bytes", ()]
-    with subprocess.Popen(  # noqa: S603 — our own code
-        [sys.executable, "-c", _OTHER, str(shared.tally._file.name)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as other:
-        assert other.stdout is not None and other.stdout.readline() == "counted\n"
-        assert sorted(shared.pids()) == sorted((os.getpid(), other.pid))
-        both = families(shared)
-        assert both["digitscope_workers"].samples[0].value == 2
-        assert both["process_resident_memory_bytes"].samples[0].value > alone + 64 * 2**20
-        started = both["process_start_time_seconds"].samples[0].value
-        other.communicate("\n")
+    context = get_context("fork")
+    pipe, its = context.Pipe()
+    other = context.Process(target=count_too, args=(rows, its))
+    other.start()
+    assert pipe.poll(60) and pipe.recv() == "counted"
+    assert other.pid is not None and sorted(shared.pids()) == sorted((os.getpid(), other.pid))
+    both = families(shared)
+    assert both["digitscope_workers"].samples[0].value == 2
+    assert both["process_resident_memory_bytes"].samples[0].value > alone + 64 * 2**20
+    started = both["process_start_time_seconds"].samples[0].value
+    pipe.send("end")
+    other.join(60)
     alone_again = families(shared)
     assert alone_again["digitscope_workers"].samples[0].value == 1
     assert started <= alone_again["process_start_time_seconds"].samples[0].value, "the earliest start is told"
