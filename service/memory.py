@@ -3,7 +3,7 @@
 import contextlib
 import ctypes
 
-_KEPT = 2**20  # bytes; the body of a large request is less, and taking that from the system anew cost it 0.5 ms
+_KEPT = 2**20  # bytes; the body of a large request is less, and is not to be taken from the system anew each time
 _OPTIONS = {-1: _KEPT, -3: _KEPT, -8: 1}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX of mallopt(3)
 
 
