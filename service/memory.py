@@ -8,7 +8,7 @@ _OPTIONS = {-1: _KEPT, -3: _KEPT, -8: 1}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, 
 
 
 def give_memory_back() -> None:
-    """Makes a worker 10 to 15 MB smaller under load: one arena for all threads, and large blocks never kept.
+    """Makes a worker smaller under load: one arena for all threads, and blocks beyond a megabyte never kept.
 
     Nearly all of the work is done by one thread, so that arenas of their own gain the others nothing. Where the C
     library is another one, nothing is done.
