@@ -6,7 +6,7 @@ aspect ratio kept, then placed in 28×28 by its centre of mass.
 
 import io
 import warnings
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,21 @@ Grey = NDArray[np.float32]
 Digit = NDArray[np.uint8]
 Pixels = bytes
 """Digits as the network takes them: 784 bytes each, row by row, bright ink on black."""
+
+
+class Seen(NamedTuple):
+    """What the network sees of a picture, uint8 (28, 28), and why that is no single digit: "blank", "several"."""
+
+    digit: Digit
+    reason: str | None
+
+
+class Found(NamedTuple):
+    """One digit of a picture."""
+
+    box: tuple[int, int, int, int]  # left, top, width, height in the picture's pixels
+    digit: Digit
+
 
 # Pillow's own limit of pixels warns, and stops only at twice that; the one of `decode` is stricter. What else Pillow
 # warns of is a flaw of a stranger's file, and no concern of whoever reads the log.
@@ -201,23 +216,39 @@ def as_is(picture: Image.Image) -> Digit:
     return np.rint(grey_levels(picture)).astype(np.uint8)
 
 
-def seen_by_network(picture: Image.Image, preprocess: Preprocess) -> Digit:
-    """What the network sees of an open picture, uint8 (28, 28).
+def seen_by_network(picture: Image.Image, preprocess: Preprocess) -> Seen:
+    """What the network sees of an open picture.
 
     Raises:
         RequestError: what `decode` and `as_is` raise.
     """
     whole = decode(picture)
-    return canonical(grey_levels(whole)) if preprocess == "mnist" else as_is(whole)
+    if preprocess == "none":
+        return Seen(as_is(whole), None)
+    digit = canonical(grey_levels(whole))
+    return Seen(digit, None if digit.any() else "blank")
 
 
-def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Digit:
-    """The bytes of a picture → what the network sees, uint8 (28, 28).
+def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Seen:
+    """The bytes of a picture → what the network sees.
 
     Raises:
         RequestError: what `open_picture` and `seen_by_network` raise.
     """
     return seen_by_network(open_picture(data, max_pixels), preprocess)
+
+
+def find_digits(data: bytes, max_pixels: int) -> list[Found]:
+    """The digits of a picture, left to right and top to bottom; none of a blank one.
+
+    For now all ink is one digit, and its box the whole picture.
+
+    Raises:
+        RequestError: what `open_picture` and `decode` raise.
+    """
+    whole = decode(open_picture(data, max_pixels))
+    digit = canonical(grey_levels(whole))
+    return [Found((0, 0, *whole.size), digit)] if digit.any() else []
 
 
 def read_prepared(data: bytes, max_images: int) -> Pixels:
