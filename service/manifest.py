@@ -77,6 +77,17 @@ class Variant(_Frozen):
     golden: tuple[Annotated[tuple[float, ...], Field(min_length=10, max_length=10)], ...]
 
 
+class Rejection(_Frozen):
+    """The thresholds below which an answer is rejected, from validation; without one, nothing is for that reason."""
+
+    evidence: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="log Σ exp of the ten logits times the temperature: the log-odds of being a digit",
+    )
+    confidence: float | None = Field(default=None, ge=0, le=1, description="the largest of the ten probabilities")
+
+
 class Manifest(_Frozen):
     """The contract's data about one version of one model."""
 
@@ -90,7 +101,7 @@ class Manifest(_Frozen):
     layers: tuple[Layer, ...] = Field(description="in the order of computation; the last one gives the logits")
     labels: tuple[str, ...]
     temperature: float = Field(gt=0, description="divided into the weights and bias of the last layer")
-    rejection: dict[str, float] = Field(description="thresholds by name, from validation")
+    rejection: Rejection
     golden: tuple[Golden, ...] = Field(min_length=1)
     training: dict[str, Any] = Field(description="the whole configuration of the training run")
     data: dict[str, str] = Field(description="SHA-256 of each decompressed data file that was read")

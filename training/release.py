@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from service.engine import Engine, Provider
-from service.manifest import MODEL_FILE, Golden, Manifest, save_manifest
+from service.manifest import MODEL_FILE, Golden, Manifest, Rejection, save_manifest
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.data import Digits, Mnist, split
 from training.errors import PromiseError, ReleaseError
@@ -31,8 +31,18 @@ MINIMUM_ACCURACY = 0.99  # on validation, for the default root
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
-def release(checkpoint: Checkpoint, mnist: Mnist, root: Path, *, final: bool, provider: Provider = "auto") -> Path:
+def release(
+    checkpoint: Checkpoint,
+    mnist: Mnist,
+    root: Path,
+    *,
+    final: bool,
+    provider: Provider = "auto",
+    rejection: Rejection | None = None,
+) -> Path:
     """Makes the next version under `root` from a checkpoint; returns its folder. `final` reads the test labels.
+
+    `rejection` are its thresholds; without them nothing is rejected by what the network answers.
 
     It has an int8 variant where that keeps its promise, and else a card that says why there is none.
 
@@ -60,7 +70,7 @@ def release(checkpoint: Checkpoint, mnist: Mnist, root: Path, *, final: bool, pr
         layers=ARCHITECTURE,
         labels=tuple(map(str, range(10))),
         temperature=checkpoint.temperature,
-        rejection={},
+        rejection=rejection or Rejection(),
         golden=_golden(folded, validation),
         training=dataclasses.asdict(checkpoint.configuration) | {"digits": checkpoint.digits},
         data=checkpoint.data,

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from service.manifest import Manifest
+from service.manifest import Manifest, Rejection
 from tests.training.mirror import Mirror
 from training.checkpoint import Checkpoint
 from training.configuration import Configuration
@@ -59,7 +59,7 @@ def make_manifest(network: DigitNet, temperature: float, digits: Digits) -> tupl
         layers=ARCHITECTURE,
         labels=tuple("0123456789"),
         temperature=temperature,
-        rejection={},
+        rejection=Rejection(),
         golden=_golden(folded, digits),
         training={},
         data={},
