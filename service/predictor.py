@@ -68,7 +68,7 @@ class Predictor:
         if len(data) <= _SMALL_FILE:
             picture = open_picture(data, self._max_pixels)
             if picture.width * picture.height <= _SMALL_PICTURE:
-                return seen_by_network(picture, preprocess).tobytes()
+                return seen_by_network(picture, preprocess).digit.tobytes()
         return None
 
     async def read(self, data: bytes, preprocess: Preprocess) -> Pixels:
@@ -79,8 +79,8 @@ class Predictor:
         """
         if (small := self.read_small(data, preprocess)) is not None:
             return small
-        digit = await to_thread.run_sync(read_picture, data, preprocess, self._max_pixels, limiter=self._decoding)
-        return digit.tobytes()
+        seen = await to_thread.run_sync(read_picture, data, preprocess, self._max_pixels, limiter=self._decoding)
+        return seen.digit.tobytes()
 
     async def predict(
         self, pixels: Pixels, *, deadline: float | None = None, gone: Callable[[], bool] | None = None

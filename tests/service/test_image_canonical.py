@@ -23,7 +23,7 @@ Levels = NDArray[np.uint8]
 
 def seen(picture: Image.Image | Levels) -> NDArray[np.int64]:
     """What the network sees of a picture, sent as a PNG."""
-    return read_picture(encode(picture), "mnist", MANY).astype(np.int64)
+    return read_picture(encode(picture), "mnist", MANY).digit.astype(np.int64)
 
 
 def box(digit: NDArray[np.int64]) -> tuple[int, int]:
@@ -152,7 +152,7 @@ def test_any_picture_gives_a_digit(levels: Levels) -> None:
 def test_traces_of_jpeg_do_not_widen_the_box() -> None:
     """What JPEG leaves around strokes, and the dust of a scan, do not make the digit smaller."""
     clean = box(seen(drawn()))
-    assert box(read_picture(encode(drawn(), "JPEG", quality=10), "mnist", MANY).astype(np.int64)) == clean
+    assert box(read_picture(encode(drawn(), "JPEG", quality=10), "mnist", MANY).digit.astype(np.int64)) == clean
     dusty = np.array(drawn())
     dusty[5::40, 5::40] = 240
     assert box(seen(dusty)) == clean
@@ -162,7 +162,7 @@ def test_traces_of_jpeg_do_not_widen_the_box() -> None:
 @given(arrays(np.uint8, (28, 28)), st.sampled_from(["PNG", "BMP", "TIFF"]))
 def test_none_takes_pixels_as_they_are(levels: Levels, kind: str) -> None:
     """Without preprocessing every pixel arrives unchanged."""
-    np.testing.assert_array_equal(read_picture(encode(levels, kind), "none", MANY), levels)
+    np.testing.assert_array_equal(read_picture(encode(levels, kind), "none", MANY).digit, levels)
 
 
 @pytest.mark.parametrize(("width", "height"), [(27, 28), (28, 29), (280, 280)])
@@ -189,7 +189,7 @@ def test_a_thin_picture_costs_no_more_than_another(size: tuple[int, int]) -> Non
     picture[3:5, max(size) // 4 : max(size) // 2] = 0
     data = encode(picture if width > height else picture.T.copy())
     tracemalloc.start()
-    digit = read_picture(data, "mnist", 2 * MANY)
+    digit = read_picture(data, "mnist", 2 * MANY).digit
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 200e6
@@ -211,7 +211,7 @@ def test_deep_pictures_use_the_range_that_they_have(mnist: Mnist) -> None:
         large = enlarged(digit, 4)
         expected = seen(large)
         for deep, kind in ((large.astype(np.uint16) * 4, "TIFF"), (large.astype(np.float32) * 7 - 300, "TIFF")):
-            found = read_picture(encode(Image.fromarray(deep), kind), "mnist", MANY).astype(np.int64)
+            found = read_picture(encode(Image.fromarray(deep), kind), "mnist", MANY).digit.astype(np.int64)
             assert np.abs(found - expected).max() <= 1
 
 
@@ -219,13 +219,13 @@ def test_deep_pictures_that_hardly_differ_are_blank() -> None:
     """Noise of a camera in the dark, or of a white wall, does not become a digit."""
     noise = np.random.default_rng(0).integers(0, 500, (60, 60))
     wall = Image.fromarray((40_000 + noise).astype(np.uint16))
-    assert not read_picture(encode(wall, "TIFF"), "mnist", MANY).any()
+    assert not read_picture(encode(wall, "TIFF"), "mnist", MANY).digit.any()
 
 
 def test_preprocess_none_takes_no_numbers_without_grey_levels() -> None:
     """Pixels of 16 bits have grey levels to take as they are; real numbers do not, and are refused with the reason."""
     levels = np.arange(784, dtype=np.uint16).reshape(28, 28) * 83
-    found = read_picture(encode(Image.fromarray(levels), "TIFF"), "none", MANY)
+    found = read_picture(encode(Image.fromarray(levels), "TIFF"), "none", MANY).digit
     np.testing.assert_array_equal(found, np.rint(levels / 257))
     with pytest.raises(MalformedError, match="8 or 16 bits"):
         read_picture(encode(Image.fromarray(levels.astype(np.float32)), "TIFF"), "none", MANY)

@@ -126,7 +126,7 @@ def test_floats_of_any_range_are_stretched(low: float, high: float, levels: Leve
 
 def test_floats_without_a_value_are_read_as_nothing() -> None:
     """Pixels that are no numbers count as zero, and so all of them are a blank picture."""
-    assert not read_picture(encode(np.full((9, 9), np.nan, np.float32), "TIFF"), "mnist", MANY).any()
+    assert not read_picture(encode(np.full((9, 9), np.nan, np.float32), "TIFF"), "mnist", MANY).digit.any()
 
 
 UPRIGHT: dict[int, Callable[[Levels], Levels]] = {
@@ -165,8 +165,8 @@ def test_transparency_gives_way_to_contrast(kind: str, ink: int) -> None:
         data = encode(
             np.dstack((*[luminance] * 3, opaque)), kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {})
         )
-        seen = read_picture(data, "mnist", MANY)
-        np.testing.assert_array_equal(seen, read_picture(encode(drawn()), "mnist", MANY))
+        seen = read_picture(data, "mnist", MANY).digit
+        np.testing.assert_array_equal(seen, read_picture(encode(drawn()), "mnist", MANY).digit)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])
@@ -175,14 +175,14 @@ def test_a_transparent_colour_of_a_palette_gives_way(kind: str) -> None:
     indices = np.asarray(drawn(mode="P", ground=0, ink=1))
     picture = Image.fromarray(indices, "P")
     picture.putpalette([255, 255, 255, 250, 250, 250])
-    seen = read_picture(encode(picture, kind, transparency=0), "mnist", MANY)
-    np.testing.assert_allclose(seen.astype(int), read_picture(encode(drawn()), "mnist", MANY), atol=3)
+    seen = read_picture(encode(picture, kind, transparency=0), "mnist", MANY).digit
+    np.testing.assert_allclose(seen.astype(int), read_picture(encode(drawn()), "mnist", MANY).digit, atol=3)
 
 
 def test_a_wholly_transparent_picture_is_blank() -> None:
     """Nothing can be seen, so there is nothing, whatever colours hide behind."""
     hidden = np.dstack((*[np.asarray(drawn())] * 3, np.zeros((200, 300), np.uint8)))
-    assert not read_picture(encode(hidden), "mnist", MANY).any()
+    assert not read_picture(encode(hidden), "mnist", MANY).digit.any()
 
 
 def test_the_first_frame_counts() -> None:
@@ -195,8 +195,8 @@ def test_the_first_frame_counts() -> None:
 def test_large_pictures_are_reduced_without_a_trace() -> None:
     """A picture of thousands of pixels a side is seen as a small one with the same content is."""
     small = np.asarray(drawn())
-    seen = read_picture(encode(enlarged(small, 12)), "mnist", MANY)
-    assert np.abs(seen - read_picture(encode(small), "mnist", MANY).astype(int)).mean() < 1
+    seen = read_picture(encode(enlarged(small, 12)), "mnist", MANY).digit
+    assert np.abs(seen - read_picture(encode(small), "mnist", MANY).digit.astype(int)).mean() < 1
 
 
 @pytest.mark.parametrize(("width", "height"), [(8, 8), (100, 100), (8, 1250)])
@@ -325,7 +325,7 @@ def test_damaged_files_raise_only_our_errors(data: bytes, flips: list[tuple[int,
     for place, change in flips:
         damaged[place % len(damaged)] ^= change
     try:
-        seen = read_picture(bytes(damaged[:length]), "mnist", 10**6)
+        seen = read_picture(bytes(damaged[:length]), "mnist", 10**6).digit
     except RequestError:
         return
     assert seen.shape == (28, 28) and seen.dtype == np.uint8

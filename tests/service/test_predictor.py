@@ -161,4 +161,4 @@ def test_small_and_large_pictures_are_read_alike(predictor: Predictor, mnist: Mn
         return [await predictor.read(data, preprocess) for data in (small, large)]
 
     first, second = asyncio.run(main())
-    assert first == second == read_picture(small, preprocess, 10**6).tobytes()
+    assert first == second == read_picture(small, preprocess, 10**6).digit.tobytes()
