@@ -1,8 +1,4 @@
-"""Bytes of a picture → the 28×28 that the network sees, made as MNIST's own digits were made.
-
-Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits": size-normalised into a 20×20 box with its
-aspect ratio kept, then placed in 28×28 by its centre of mass.
-"""
+"""Bytes of a picture → the 28×28 that the network sees, made as MNIST's own digits were made."""
 
 import io
 import warnings
@@ -20,25 +16,32 @@ Digit = NDArray[np.uint8]
 Pixels = bytes
 """Digits as the network takes them: 784 bytes each, row by row, bright ink on black."""
 
+# Pillow's own limit of pixels warns, and stops only at twice that; the one of `decode` is stricter. What else Pillow
+# warns of is a flaw of a stranger's file, and no concern of whoever reads the log.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module="PIL")
+
+BLANK = "blank"
+SEVERAL = "several"
+"""Why a picture as such is refused: there is no ink on it, or that of several digits."""
+
 
 class Seen(NamedTuple):
-    """What the network sees of a picture, uint8 (28, 28), and why that is no single digit: "blank", "several"."""
+    """What the network sees of a picture, uint8 (28, 28), and why the picture as such is refused, if it is.
+
+    Of a blank picture all of it is 0; of several digits it is their ink together.
+    """
 
     digit: Digit
     reason: str | None
 
 
 class Found(NamedTuple):
-    """One digit of a picture."""
+    """One digit of several: its box in the upright picture's own pixels, as left, top, width, height."""
 
-    box: tuple[int, int, int, int]  # left, top, width, height in the picture's pixels
+    box: tuple[int, int, int, int]
     digit: Digit
 
-
-# Pillow's own limit of pixels warns, and stops only at twice that; the one of `decode` is stricter. What else Pillow
-# warns of is a flaw of a stranger's file, and no concern of whoever reads the log.
-Image.MAX_IMAGE_PIXELS = None
-warnings.filterwarnings("ignore", module="PIL")
 
 SIDE = 28  # pixels along each side of what the network sees
 PIXELS = SIDE * SIDE
@@ -46,11 +49,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _DEEP = ("I", "F")  # Pillow's modes of more than 8 bits: I;16 and its kin, I of 32 bits, F of real numbers
 _TELLING = ("PNG", "BMP", "GIF")
 _METADATA = frozenset(("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"))
-_BOX = 20  # pixels, the longest side of the ink
 _SMALLEST = 8  # pixels along each side of a picture
 _DETAIL = 1024  # pixels along the longest side: still 20 along a digit of a fiftieth of that
 _FAINTEST = 12  # grey levels: with less contrast than that, a picture is blank
-_NOISE = 0.1  # of the strongest ink: fainter ink does not widen the box; JPEG leaves such traces around strokes
 
 
 def open_picture(data: bytes, max_pixels: int) -> Image.Image:
@@ -135,69 +136,13 @@ def _stretched(values: NDArray[np.float64]) -> Grey:
 def canonical(grey: Grey) -> Digit:
     """The digit as MNIST would hold it, uint8 (28, 28), of grey levels (height, width) of either polarity.
 
-    The border tells the ground; what differs from it is ink. A picture without contrast gives a black image.
+    A picture without ink gives a black image.
     """
-    border = np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))
-    border.sort()
-    ground = (float(border[(len(border) - 1) // 2]) + float(border[len(border) // 2])) / 2  # the median
-    darker, brighter = ground - float(grey.min()), float(grey.max()) - ground
-    contrast = max(darker, brighter)
-    if contrast < _FAINTEST:
-        return np.zeros((SIDE, SIDE), np.uint8)
-    ink = grey - np.float32(ground)
-    if darker > brighter:
-        np.negative(ink, ink)
-    np.maximum(ink, 0, out=ink)
-    ink *= np.float32(255 / contrast)
+    from service.canonical import placed  # noqa: PLC0415 - see `service.ink`
+    from service.ink import ink_of  # noqa: PLC0415
 
-    boxed = _boxed(ink)
-    height, width = boxed.shape
-    rows, columns = boxed.sum(axis=1, dtype=np.float64), boxed.sum(axis=0, dtype=np.float64)
-    mass = rows.sum()
-    centre_y, centre_x = float(rows @ np.arange(height) / mass), float(columns @ np.arange(width) / mass)
-    # The faint fringe may fall outside, strong ink never does: the canvas is as much larger as the fringe is wide.
-    fringe = (max(height, width) - _BOX) // 2
-    size = SIDE + 2 * fringe
-    canvas = np.zeros((size, size), np.uint8)
-    top = min(max(round(size / 2 - centre_y), 0), size - height)
-    left = min(max(round(size / 2 - centre_x), 0), size - width)
-    canvas[top : top + height, left : left + width] = np.rint(boxed)
-    return canvas[fringe : size - fringe, fringe : size - fringe]
-
-
-def _boxed(ink: Grey) -> Grey:
-    """The ink scaled so that its bounding box has 20 pixels along its longest side, its strongest value 255 again.
-
-    The box is drawn around strong ink; its faint fringe comes along, about one pixel of the result wide, and none where
-    the ink is so small that a pixel of it becomes two or more.
-    """
-    strong = ink > _NOISE * 255
-    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    scale = _BOX / max(bottom - top, right - left)
-    fringe = round(1 / scale)
-    ink = _cut(ink, top - fringe, bottom + fringe, left - fringe, right + fringe)
-    height, width = ink.shape
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if size == (width, height):
-        return ink
-    # Averaging over areas is what makes small grey digits of large black ones; enlarging needs interpolation instead.
-    filtering = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    resized = np.asarray(Image.fromarray(ink).resize(size, filtering), np.float32)
-    full: Grey = np.clip(resized * np.float32(255 / resized.max()), 0, 255)
-    return full
-
-
-def _cut(ink: Grey, top: int, bottom: int, left: int, right: int) -> Grey:
-    """The part of the ink between bounds; what of it lies outside the picture has none."""
-    height, width = ink.shape
-    if top >= 0 and left >= 0 and bottom <= height and right <= width:
-        return ink[top:bottom, left:right]
-    part = np.zeros((bottom - top, right - left), np.float32)
-    inside = ink[max(top, 0) : bottom, max(left, 0) : right]
-    y, x = max(-top, 0), max(-left, 0)
-    part[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
-    return part
+    ink = ink_of(grey)
+    return np.zeros((SIDE, SIDE), np.uint8) if ink is None else placed(ink)
 
 
 def as_is(picture: Image.Image) -> Digit:
@@ -226,7 +171,7 @@ def seen_by_network(picture: Image.Image, preprocess: Preprocess) -> Seen:
     if preprocess == "none":
         return Seen(as_is(whole), None)
     digit = canonical(grey_levels(whole))
-    return Seen(digit, None if digit.any() else "blank")
+    return Seen(digit, None if digit.any() else BLANK)
 
 
 def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Seen:
@@ -239,16 +184,14 @@ def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Seen:
 
 
 def find_digits(data: bytes, max_pixels: int) -> list[Found]:
-    """The digits of a picture, left to right and top to bottom; none of a blank one.
-
-    For now all ink is one digit, and its box the whole picture.
+    """The digits in a picture, left to right and line by line; none in a blank one.
 
     Raises:
         RequestError: what `open_picture` and `decode` raise.
     """
     whole = decode(open_picture(data, max_pixels))
     digit = canonical(grey_levels(whole))
-    return [Found((0, 0, *whole.size), digit)] if digit.any() else []
+    return [Found((0, 0, whole.width, whole.height), digit)] if digit.any() else []
 
 
 def read_prepared(data: bytes, max_images: int) -> Pixels:
