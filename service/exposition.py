@@ -17,6 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from service.metrics import METHODS, REASONS, SECONDS, STATUSES, Metrics
+from service.rejection import REASONS as REJECTIONS
 
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # upper bounds of buckets
 _SUMMED = ("process_cpu_seconds", "process_resident_memory_bytes", "process_virtual_memory_bytes", "process_open_fds")
@@ -72,6 +73,13 @@ class _Counts(Collector):
         for digit, count in enumerate(metrics.digits.of(totals)):
             digits.add_metric((str(digit),), count)
         yield digits
+
+        rejections = CounterMetricFamily(
+            "digitscope_rejections", "Digits predicted and rejected, by reason.", labels=("reason",)
+        )
+        for reason, count in zip(REJECTIONS, metrics.rejections.of(totals), strict=True):
+            rejections.add_metric((reason,), count)
+        yield rejections
 
         yield GaugeMetricFamily(
             "digitscope_ready", "Whether the worker that tells this answers predictions.", float(metrics.ready)

@@ -1,20 +1,25 @@
 """The body of a request → digits: a raw picture, pictures as multipart parts, or prepared digits."""
 
 import asyncio
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from service.call import Call, media_type
 from service.errors import MalformedError, RequestError, TooLargeError
-from service.image import FORMATS, Pixels, Preprocess, read_prepared
+from service.image import FORMATS, Found, Pixels, Preprocess, Seen, read_prepared
 from service.predictor import Predictor
+from service.rejection import Reasons
 from service.settings import Settings
 
 PREPARED = b"application/octet-stream"
 MULTIPART = b"multipart/form-data"
 _PART = "files"
+
+Read = TypeVar("Read")
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 REQUEST_BODY: dict[str, Any] = {
@@ -41,32 +46,65 @@ REQUEST_BODY: dict[str, Any] = {
 }
 
 
-async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, settings: Settings) -> Pixels:
-    """The digits of a request as the network sees them, 784 bytes each.
+class Digits(NamedTuple):
+    """The digits of a request as the network sees them, and why any of their pictures is no single digit."""
+
+    pixels: Pixels
+    reasons: Reasons = ()
+
+
+async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, settings: Settings) -> Digits:
+    """The digits of a request, one a picture.
 
     Raises:
         RequestError: the body is none of the three, or beyond a limit; for one part of several the message says which.
     """
     kind = media_type(call.fields)
+    read = partial(predictor.read, preprocess=preprocess)
     if kind == MULTIPART:
-        return await _read_parts(call, preprocess, predictor, settings.max_files)
+        return _digits(await _read_parts(call, read, settings.max_files))
     body = await call.body()
     if kind == PREPARED and body:
-        return read_prepared(body, settings.max_images)
-    return await predictor.read(_some(body), preprocess)
+        return Digits(read_prepared(body, settings.max_images))
+    return _digits([await read(_some(body))])
 
 
 def read_at_once(
     body: bytes, kind: bytes, preprocess: Preprocess, predictor: Predictor, settings: Settings
-) -> Pixels | None:
+) -> Digits | None:
     """What `read_digits` returns, for a body that is no multipart; None of large pictures.
 
     Raises:
         RequestError: as `read_digits`.
     """
     if kind == PREPARED and body:
-        return read_prepared(body, settings.max_images)
-    return predictor.read_small(_some(body), preprocess)
+        return Digits(read_prepared(body, settings.max_images))
+    seen = predictor.read_small(_some(body), preprocess)
+    return None if seen is None else _digits([seen])
+
+
+async def find_all(call: Call, predictor: Predictor, settings: Settings) -> list[list[Found]]:
+    """The digits in each picture of a request.
+
+    Raises:
+        RequestError: the body is none of pictures, or beyond a limit; for one part of several the message says which.
+    """
+    kind = media_type(call.fields)
+    if kind == PREPARED:
+        raise MalformedError("segment=true finds digits in pictures, and application/octet-stream holds prepared ones")
+    if kind == MULTIPART:
+        pictures = await _read_parts(call, predictor.find, settings.max_files)
+    else:
+        pictures = [await predictor.find(_some(await call.body()))]
+    count = sum(map(len, pictures))
+    if count > settings.max_images:
+        raise TooLargeError(f"the request has {count} digits, and at most {settings.max_images} are taken at once")
+    return pictures
+
+
+def _digits(pictures: list[Seen]) -> Digits:
+    reasons = [seen.reason for seen in pictures]
+    return Digits(b"".join([seen.digit.tobytes() for seen in pictures]), reasons if any(reasons) else ())
 
 
 def _some(body: bytes) -> bytes:
@@ -75,7 +113,7 @@ def _some(body: bytes) -> bytes:
     return body
 
 
-async def _read_parts(call: Call, preprocess: Preprocess, predictor: Predictor, max_files: int) -> Pixels:
+async def _read_parts(call: Call, read: Callable[[bytes], Awaitable[Read]], max_files: int) -> list[Read]:
     try:
         form = await call.whole().form(max_files=max_files, max_fields=max_files)
     except HTTPException as error:  # of Starlette's parser, which tells its reasons apart by their text alone
@@ -91,20 +129,20 @@ async def _read_parts(call: Call, preprocess: Preprocess, predictor: Predictor, 
         parts = form.getlist(_PART)
         if not parts:
             raise MalformedError(f"the multipart body has no part named '{_PART}'")
-        reading = [_read_part(number, part, preprocess, predictor) for number, part in enumerate(parts, start=1)]
-        digits = await asyncio.gather(*reading, return_exceptions=True)
+        reading = [_read_part(number, part, read) for number, part in enumerate(parts, start=1)]
+        found = await asyncio.gather(*reading, return_exceptions=True)
     finally:
         await form.close()
-    for digit in digits:
-        if isinstance(digit, BaseException):
-            raise digit  # the first one that is bad, whichever was found first
-    return b"".join(cast("list[Pixels]", digits))
+    for picture in found:
+        if isinstance(picture, BaseException):
+            raise picture  # the first one that is bad, whichever was found first
+    return cast("list[Read]", found)
 
 
-async def _read_part(number: int, part: UploadFile | str, preprocess: Preprocess, predictor: Predictor) -> Pixels:
+async def _read_part(number: int, part: UploadFile | str, read: Callable[[bytes], Awaitable[Read]]) -> Read:
     if isinstance(part, str):
         raise MalformedError(f"part {number} is text; a part that is a picture needs a filename")
     try:
-        return await predictor.read(await part.read(), preprocess)
+        return await read(await part.read())
     except RequestError as error:
         raise type(error)(f"part {number} ('{(part.filename or '')[:80]}'): {error}") from error

@@ -77,15 +77,22 @@ class Variant(_Frozen):
     golden: tuple[Annotated[tuple[float, ...], Field(min_length=10, max_length=10)], ...]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Rejection(_Frozen):
     """The thresholds below which an answer is rejected, from validation; without one, nothing is for that reason."""
 
     evidence: float | None = Field(
         default=None,
+        exclude_if=_is_none,
         allow_inf_nan=False,
         description="log Σ exp of the ten logits times the temperature: the log-odds of being a digit",
     )
-    confidence: float | None = Field(default=None, ge=0, le=1, description="the largest of the ten probabilities")
+    confidence: float | None = Field(
+        default=None, exclude_if=_is_none, ge=0, le=1, description="the largest of the ten probabilities"
+    )
 
 
 class Manifest(_Frozen):

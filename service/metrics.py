@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import Engine
+from service.rejection import REASONS as REJECTIONS
+from service.rejection import Reasons
 from service.tally import SLOTS, Tally
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)  # upper bounds of buckets
@@ -69,6 +71,7 @@ class Metrics:
         self.seconds = self._series(len(self.routes), len(SECONDS) + 2)  # a count a bucket, and the sum
         self.refusals = self._series(len(REASONS))
         self.digits = self._series(10)
+        self.rejections = self._series(len(REJECTIONS))
         self.stages = self._series(len(STAGES), 2)  # requests, and seconds
         self.runs = self._series(max_batch + 1, 1 + len(RUN_STAGES))  # by images: runs, and seconds of each stage
         self.last = self._series(1)  # seconds since the epoch, of the newest run
@@ -83,6 +86,9 @@ class Metrics:
             for s, status in enumerate(STATUSES)
         }
         self._refusal_slots = {reason: self.refusals.slot(number) for number, reason in enumerate(REASONS)}
+        self._rejection_slots: dict[str, int] = {
+            reason: self.rejections.slot(number) for number, reason in enumerate(REJECTIONS)
+        }
         self._stage_slots = {stage: self.stages.slot(number, 0) for number, stage in enumerate(STAGES)}
         self._own = tally.own
         self._own[self.pid.first] = os.getpid()
@@ -120,15 +126,28 @@ class Metrics:
         self._own[slot] += requests
         self._own[slot + 1] += seconds
 
-    def ran(self, requests: int, digits: NDArray[np.int64] | Sequence[int], seconds: Sequence[float]) -> None:
-        """Counts a run of the engine for so many requests: the digit of each image, and the seconds of each stage."""
+    def ran(
+        self,
+        requests: int,
+        digits: NDArray[np.int64] | Sequence[int],
+        seconds: Sequence[float],
+        reasons: Reasons = (),
+    ) -> None:
+        """Counts a run of the engine for so many requests.
+
+        Of each image its digit and why it is rejected, of each stage its seconds.
+        """
         first = self.runs.first + len(digits) * self.runs.shape[1]
         self._own[first] += 1
         for offset, (stage, value) in enumerate(zip(RUN_STAGES, seconds, strict=True), start=1):
             self._own[first + offset] += value
             self.passed(stage, requests, requests * value)  # each request waited for all of it
         for digit, count in enumerate(np.bincount(digits, minlength=10).tolist()):
-            self._own[self.digits.first + digit] += count
+            if count:
+                self._own[self.digits.first + digit] += count
+        for reason in reasons:
+            if reason is not None:
+                self._own[self._rejection_slots[reason]] += 1
         self._own[self.last.first] = time.time()
 
     def pids(self) -> list[int]:

@@ -1,11 +1,15 @@
 """The network's answers, as numbers and as JSON."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.answer import to_json
+from service.rejection import REASONS, Reasons
+
+_ACCEPTED = b'"rejected":false,"reason":null'
+_REJECTED: dict[str, bytes] = {reason: b'"rejected":true,"reason":"%b"' % reason.encode() for reason in REASONS}
 
 
 class Run:
@@ -14,23 +18,41 @@ class Run:
     Attributes:
         logits, probabilities: float32 (n, 10) each.
         digits: of each image the one with the largest probability: always the best guess; int64 (n,).
+        largest, confidences: the logit and the probability of that digit, float32 (n,) each.
+        reasons: why images are rejected.
     """
 
-    def __init__(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
+    def __init__(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32], reasons: Reasons = ()) -> None:
         self.logits = logits
         self.probabilities = probabilities
+        self.reasons = reasons
         self.digits: NDArray[np.int64] = probabilities.argmax(axis=1)
+        places = self.digits + _starts(
+            len(probabilities)
+        )  # finding the largest numbers anew would cost three times this
+        self.largest: NDArray[np.float32] = logits.take(places)
+        self.confidences: NDArray[np.float32] = probabilities.take(places)
 
     @cached_property
     def json(self) -> list[bytes]:
-        """Each image's answer as a JSON object: digit, confidence, probabilities."""
+        """Each image's answer as a JSON object: digit, confidence, rejected, reason, probabilities."""
         # The numbers of the whole run are written by one call and cut apart: a call an image costs three times as much.
         rows = to_json(self.probabilities)[2:-2].split(b"],[")
-        confidences = to_json(self.probabilities.max(axis=1))[1:-1].split(b",")
-        return [
-            b'{"digit":%d,"confidence":%b,"probabilities":[%b]}' % answer
+        confidences = to_json(self.confidences)[1:-1].split(b",")
+        answers = [
+            b'{"digit":%d,"confidence":%b,"rejected":false,"reason":null,"probabilities":[%b]}' % answer
             for answer in zip(self.digits.tolist(), confidences, rows, strict=True)
         ]
+        for number, reason in enumerate(self.reasons):
+            if reason is not None:
+                answers[number] = answers[number].replace(_ACCEPTED, _REJECTED[reason])
+        return answers
+
+
+@lru_cache(maxsize=256)
+def _starts(count: int) -> NDArray[np.int64]:
+    """Where each row of ten begins."""
+    return np.arange(0, 10 * count, 10)
 
 
 class Prediction:
@@ -54,8 +76,13 @@ class Prediction:
         return self._run.probabilities[self._start : self._stop]
 
     @property
+    def reasons(self) -> Reasons:
+        """Why images are rejected."""
+        return self._run.reasons[self._start : self._stop]
+
+    @property
     def json(self) -> list[bytes]:
-        """Each image's answer as a JSON object: digit, confidence, probabilities."""
+        """Each image's answer as a JSON object: digit, confidence, rejected, reason, probabilities."""
         return self._run.json[self._start : self._stop]
 
 
@@ -63,5 +90,9 @@ def joined(parts: list[Prediction]) -> Prediction:
     """The parts of a request that was too large for one run, as one."""
     if len(parts) == 1:
         return parts[0]
-    run = Run(np.concatenate([part.logits for part in parts]), np.concatenate([part.probabilities for part in parts]))
+    run = Run(
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.probabilities for part in parts]),
+        [reason for part in parts for reason in part.reasons or [None] * len(part.logits)],
+    )
     return Prediction(run, 0, len(run.logits))

@@ -14,10 +14,22 @@ from service.batcher import Batcher, Pieces, Receiver
 from service.cpus import available_cpus
 from service.engine import CPU, Activations, Engine, Images
 from service.errors import DeadlineError, OverloadedError
-from service.image import PIXELS, SIDE, Pixels, Preprocess, open_picture, read_picture, seen_by_network
+from service.image import (
+    PIXELS,
+    SIDE,
+    Found,
+    Pixels,
+    Preprocess,
+    Seen,
+    find_digits,
+    open_picture,
+    read_picture,
+    seen_by_network,
+)
 from service.lanes import SIZES
 from service.metrics import Metrics
 from service.prediction import Prediction, Run, joined
+from service.rejection import Gates, Reasons
 from service.settings import Settings
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
@@ -27,6 +39,9 @@ _WAITING_INSPECTIONS = 16
 # A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
 _SMALL_FILE = 4096  # bytes
 _SMALL_PICTURE = 64 * 64  # pixels
+
+_Asked = tuple[Pixels, Reasons]
+"""Digits of one request, and what was found when their pictures were read."""
 
 
 class Predictor:
@@ -45,7 +60,8 @@ class Predictor:
         self._max_pixels = settings.max_pixels
         max_batch = settings.max_batch or (_CPU_BATCH if engine.provider == CPU else SIZES[-1])
         self._metrics = metrics
-        self._batcher: Batcher[Pixels, Prediction] = Batcher(
+        self._gates = Gates(engine.manifest)
+        self._batcher: Batcher[_Asked, Prediction] = Batcher(
             self._run,
             max_batch=max_batch,
             max_waiting=settings.max_waiting,
@@ -59,7 +75,7 @@ class Predictor:
         self._decoding = CapacityLimiter(available_cpus())
         self._inspecting = CapacityLimiter(_INSPECTIONS)
 
-    def read_small(self, data: bytes, preprocess: Preprocess) -> Pixels | None:
+    def read_small(self, data: bytes, preprocess: Preprocess) -> Seen | None:
         """What `read` returns, of a picture that is read at once; None of a larger one.
 
         Raises:
@@ -68,10 +84,10 @@ class Predictor:
         if len(data) <= _SMALL_FILE:
             picture = open_picture(data, self._max_pixels)
             if picture.width * picture.height <= _SMALL_PICTURE:
-                return seen_by_network(picture, preprocess).digit.tobytes()
+                return seen_by_network(picture, preprocess)
         return None
 
-    async def read(self, data: bytes, preprocess: Preprocess) -> Pixels:
+    async def read(self, data: bytes, preprocess: Preprocess) -> Seen:
         """What the network sees of a picture's bytes.
 
         Raises:
@@ -79,13 +95,27 @@ class Predictor:
         """
         if (small := self.read_small(data, preprocess)) is not None:
             return small
-        seen = await to_thread.run_sync(read_picture, data, preprocess, self._max_pixels, limiter=self._decoding)
-        return seen.digit.tobytes()
+        return await to_thread.run_sync(read_picture, data, preprocess, self._max_pixels, limiter=self._decoding)
+
+    async def find(self, data: bytes) -> list[Found]:
+        """The digits in a picture's bytes, left to right and top to bottom.
+
+        Raises:
+            RequestError: it is no picture that can be read; see `service.image`.
+        """
+        return await to_thread.run_sync(find_digits, data, self._max_pixels, limiter=self._decoding)
 
     async def predict(
-        self, pixels: Pixels, *, deadline: float | None = None, gone: Callable[[], bool] | None = None
+        self,
+        pixels: Pixels,
+        *,
+        reasons: Reasons = (),
+        deadline: float | None = None,
+        gone: Callable[[], bool] | None = None,
     ) -> Prediction:
         """The answers to digits; `deadline` on the monotonic clock, `gone` as `Batcher.submit` has them.
+
+        `reasons` are those to reject them that were found when their pictures were read.
 
         Raises:
             OverloadedError: too many wait already.
@@ -97,7 +127,7 @@ class Predictor:
         stage = "fail"
         try:
             size = len(pixels) // PIXELS
-            prediction = await self._batcher.submit(pixels, size, deadline=deadline, gone=gone)
+            prediction = await self._batcher.submit((pixels, reasons), size, deadline=deadline, gone=gone)
             stage = "success"
             return prediction
         finally:
@@ -108,13 +138,14 @@ class Predictor:
         pixels: Pixels,
         receiver: Receiver[Prediction],
         *,
+        reasons: Reasons = (),
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
     ) -> None:
         """Has digits answered to a receiver: with what `predict` would return or raise."""
         timed = _Timed(receiver, self._metrics, time.perf_counter())
         try:
-            self._batcher.put(pixels, len(pixels) // PIXELS, timed, deadline=deadline, gone=gone)
+            self._batcher.put((pixels, reasons), len(pixels) // PIXELS, timed, deadline=deadline, gone=gone)
         except OverloadedError as error:
             timed.set_exception(error)
 
@@ -144,20 +175,21 @@ class Predictor:
             return True
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.recover)
 
-    def _run(self, parts: list[Pixels]) -> list[Prediction]:
+    def _run(self, parts: list[_Asked]) -> list[Prediction]:
         started = time.perf_counter()
-        images = _images(parts[0] if len(parts) == 1 else b"".join(parts))
+        images = _images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
         ready = time.perf_counter()
         run = Run(*self.engine.predict(images))
         answered = time.perf_counter()
+        run.reasons = self._gates.reasons(images, run.logits, run.largest, run.confidences, _noted(parts))
         predictions = []
         start = 0
-        for part in parts:
-            stop = start + len(part) // PIXELS
+        for pixels, _ in parts:
+            stop = start + len(pixels) // PIXELS
             predictions.append(Prediction(run, start, stop))
             start = stop
         ended = time.perf_counter()
-        self._metrics.ran(len(parts), run.digits, (ready - started, answered - ready, ended - answered))
+        self._metrics.ran(len(parts), run.digits, (ready - started, answered - ready, ended - answered), run.reasons)
         return predictions
 
 
@@ -181,8 +213,15 @@ class _Timed:
         self.receiver.set_exception(exception)
 
 
-def _cut(pixels: Pixels, start: int, stop: int) -> Pixels:
-    return pixels[start * PIXELS : stop * PIXELS]
+def _cut(asked: _Asked, start: int, stop: int) -> _Asked:
+    pixels, reasons = asked
+    return pixels[start * PIXELS : stop * PIXELS], reasons[start:stop]
+
+
+def _noted(parts: list[_Asked]) -> Reasons:
+    if not [reasons for _, reasons in parts if reasons]:
+        return ()
+    return [reason for pixels, reasons in parts for reason in reasons or [None] * (len(pixels) // PIXELS)]
 
 
 def _images(pixels: Pixels) -> Images:

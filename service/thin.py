@@ -16,16 +16,21 @@ from service.answer import Answer
 from service.call import Call, Head
 from service.image import Pixels
 from service.prediction import Prediction
+from service.rejection import Reasons
 
 Endpoint = Callable[[Call], Awaitable[Response]]
 
 
 class Work(NamedTuple):
-    """What a request comes down to: digits to be run within so many seconds, and the answer that is made of them."""
+    """What a request comes down to: digits to be run within so many seconds, and the answer that is made of them.
+
+    `reasons` are those to reject them that were found when their pictures were read.
+    """
 
     pixels: Pixels
     answer: Callable[[Prediction], Answer]
     timeout: float | None = None
+    reasons: Reasons = ()
 
 
 Reader = Callable[[bytes], Work | None]

@@ -71,7 +71,7 @@ async def features(
     """
     layers = choose_layers(predictor.engine.manifest, layer or ["conv1"])
     chosen = format or _accepted(request.headers.get("Accept", ""))
-    pixels = await read_digits(
+    pixels, _ = await read_digits(
         Call(request.scope, request.receive, state, dict(request.scope["headers"])),
         preprocess,
         predictor,

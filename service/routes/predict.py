@@ -1,7 +1,8 @@
 """`POST /v1/predict`: pictures in, digits out."""
 
 import base64
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query
@@ -11,7 +12,7 @@ from service.answer import Answer, to_json
 from service.call import Call, Head, media_type
 from service.errors import MalformedError
 from service.image import PIXELS, Pixels, Preprocess, as_png
-from service.intake import MULTIPART, REQUEST_BODY, read_at_once, read_digits
+from service.intake import MULTIPART, REQUEST_BODY, find_all, read_at_once, read_digits
 from service.prediction import Prediction
 from service.predictor import Predictor
 from service.schemas import ErrorAnswer, PredictAnswer
@@ -21,6 +22,10 @@ router = APIRouter(tags=["digitscope"], route_class=ThinRoute)
 
 _PREPROCESS = "mnist makes the picture what MNIST would hold; none takes 28×28 pixels as they are"
 _SEEN = "answer also with the 28×28 that the network saw"
+_SEGMENT = (
+    "answer for each digit that is found in each picture, left to right and top to bottom, with its box; for pictures "
+    "and preprocess=mnist alone"
+)
 PreprocessQuery = Annotated[Preprocess, Query(description=_PREPROCESS)]
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorAnswer, "description": "The request cannot be answered: 400, 404, 405, 413 or 415"},
@@ -34,9 +39,16 @@ _PARAMETERS = [
         "schema": {"type": "string", "enum": ["mnist", "none"], "default": "mnist"},
     },
     {"name": "seen", "in": "query", "description": _SEEN, "schema": {"type": "boolean", "default": False}},
+    {"name": "segment", "in": "query", "description": _SEGMENT, "schema": {"type": "boolean", "default": False}},
 ]
 _PREPROCESSES: dict[str, Preprocess] = {"mnist": "mnist", "none": "none"}
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class _Choices(NamedTuple):
+    preprocess: Preprocess = "mnist"
+    seen: bool = False
+    segment: bool = False
 
 
 @router.post(
@@ -48,51 +60,85 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 async def predict(call: Call) -> Response:
     """Recognises the digit in each picture.
 
-    Prepared digits (application/octet-stream, 784 bytes each) are taken as they are.
+    Prepared digits (application/octet-stream, 784 bytes each) are taken as they are. A picture that is blank, of
+    several digits, of none, or of one that could be another too is answered by the best guess, and as rejected.
     """
     shared = call.shared
     predictor = shared.predictor
-    preprocess, seen = _choices(call.scope["query_string"])
-    pixels = await read_digits(call, preprocess, predictor, shared.settings)
-    return _answer(await predictor.predict(pixels, gone=call.gone), pixels, predictor, seen=seen)
+    preprocess, seen, segment = _choices(call.scope["query_string"])
+    if segment:
+        return await _segmented(call, predictor, seen=seen)
+    pixels, reasons = await read_digits(call, preprocess, predictor, shared.settings)
+    prediction = await predictor.predict(pixels, reasons=reasons, gone=call.gone)
+    return _answer(prediction, pixels, predictor, seen=seen)
 
 
 def predict_reader(head: Head) -> Reader | None:
-    """The reader of requests to `/v1/predict` that are no multipart.
+    """The reader of requests to `/v1/predict` that are no multipart, and whose pictures are a digit each.
 
     Raises:
         MalformedError: the head asks for what there is not.
     """
-    preprocess, seen = _choices(head.query)
+    preprocess, seen, segment = _choices(head.query)
     kind = media_type(head.fields)
     predictor, settings = head.shared.predictor, head.shared.settings
 
     def read(body: bytes) -> Work | None:
-        pixels = read_at_once(body, kind, preprocess, predictor, settings)
-        if pixels is None:
+        digits = read_at_once(body, kind, preprocess, predictor, settings)
+        if digits is None:
             return None
-        return Work(pixels, lambda prediction: _answer(prediction, pixels, predictor, seen=seen))
+        pixels, reasons = digits
+        return Work(pixels, lambda prediction: _answer(prediction, pixels, predictor, seen=seen), reasons=reasons)
 
-    return read if kind != MULTIPART else None
+    return read if kind != MULTIPART and not segment else None
+
+
+async def _segmented(call: Call, predictor: Predictor, *, seen: bool) -> Answer:
+    pictures = await find_all(call, predictor, call.shared.settings)
+    found = [(picture, digit) for picture, digits in enumerate(pictures) for digit in digits]
+    if not found:
+        return _whole_answer([], predictor)
+    pixels = b"".join([digit.tobytes() for _, (_, digit) in found])
+    prediction = await predictor.predict(pixels, gone=call.gone)
+    answers = [
+        b'{"picture":%d,"box":%b,%b' % (picture, to_json(box), answer[1:])
+        for (picture, (box, _)), answer in zip(found, _answers(prediction, pixels, seen=seen), strict=True)
+    ]
+    return _whole_answer(answers, predictor)
 
 
 def _answer(prediction: Prediction, pixels: Pixels, predictor: Predictor, *, seen: bool) -> Answer:
-    answers = prediction.json
-    if seen:
-        answers = [_with_seen(answer, pixels, number) for number, answer in enumerate(answers)]
+    return _whole_answer(_answers(prediction, pixels, seen=seen), predictor)
+
+
+def _answers(prediction: Prediction, pixels: Pixels, *, seen: bool) -> list[bytes]:
+    if not seen:
+        return prediction.json
+    return [_with_seen(answer, pixels, number) for number, answer in enumerate(prediction.json)]
+
+
+def _whole_answer(answers: Sequence[bytes], predictor: Predictor) -> Answer:
     return Answer(b'{"model":%b,"predictions":[%b]}' % (predictor.model_json, b",".join(answers)))
 
 
-def _choices(query: bytes) -> tuple[Preprocess, bool]:
+def _choices(query: bytes) -> _Choices:
     if not query:
-        return "mnist", False
+        return _Choices()
     given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    preprocess, seen = given.get("preprocess", "mnist"), given.get("seen", "false").lower()
+    preprocess = given.get("preprocess", "mnist")
     if preprocess not in _PREPROCESSES:
         raise MalformedError("preprocess: it is to be 'mnist' or 'none'")
-    if seen not in _BOOLEANS:
-        raise MalformedError("seen: it is to be 'true' or 'false'")
-    return _PREPROCESSES[preprocess], _BOOLEANS[seen]
+    choices = _Choices(_PREPROCESSES[preprocess], _boolean(given, "seen"), _boolean(given, "segment"))
+    if choices.segment and choices.preprocess == "none":
+        raise MalformedError("segment: it finds digits in pictures, and preprocess=none takes a picture as one digit")
+    return choices
+
+
+def _boolean(given: dict[str, str], name: str) -> bool:
+    value = given.get(name, "false").lower()
+    if value not in _BOOLEANS:
+        raise MalformedError(f"{name}: it is to be 'true' or 'false'")
+    return _BOOLEANS[value]
 
 
 def _with_seen(answer: bytes, pixels: Pixels, number: int) -> bytes:

@@ -1,8 +1,10 @@
 """The service as the tests run it, always on a real socket: inside this process, and as a process of its own."""
 
 import asyncio
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +30,15 @@ DATA = ROOT / "tests" / "data"
 VERSION = str(max(int(folder.name) for folder in (MODELS / "digits").iterdir()))
 """The newest version that is shipped."""
 _PATIENCE = 60  # seconds for a start or an end, on a busy machine
+
+
+def with_thresholds(models: Path, **thresholds: float) -> Path:
+    """A folder of models, with the newest version under thresholds of rejection."""
+    folder = models / "digits" / VERSION
+    shutil.copytree(MODELS / "digits" / VERSION, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"rejection": thresholds}))
+    return models
 
 
 @contextmanager

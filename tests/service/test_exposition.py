@@ -49,6 +49,9 @@ def test_nothing_counted_is_valid_text(metrics: Metrics) -> None:
     assert {sample.labels["digit"]: sample.value for sample in found["digitscope_predictions"].samples} == {
         str(digit): 0 for digit in range(10)
     }
+    assert {sample.labels["reason"]: sample.value for sample in found["digitscope_rejections"].samples} == {
+        "blank": 0, "several": 0, "not_a_digit": 0, "ambiguous": 0,
+    }  # fmt: skip
     assert found["digitscope_ready"].samples[0].value == 0
     assert "digitscope_model_info" not in found
 
@@ -135,7 +138,7 @@ def count_too(rows: mmap.mmap, pipe: Any) -> None:
     metrics.answered("/a", "GET", 200, 0.1)
     metrics.answered("/b", "POST", 503, 0.1)
     metrics.refused("Overloaded")
-    metrics.ran(2, [1, 2, 3, 3, 3], (0.1, 0.2, 0.3))
+    metrics.ran(2, [1, 2, 3, 3, 3], (0.1, 0.2, 0.3), [None, None, "several", "blank", "blank"])
     pipe.send("counted")
     pipe.recv()
 
@@ -144,7 +147,7 @@ def count_too(rows: mmap.mmap, pipe: Any) -> None:
 def test_two_workers_are_told_in_sum(rows: mmap.mmap, shared: Metrics) -> None:
     """Counts, processes and their memory are those of both; when one has ended, its counts stay and it does not."""
     shared.answered("/a", "GET", 200, 0.2)
-    shared.ran(1, [3], (0.1, 0.2, 0.3))
+    shared.ran(1, [3], (0.1, 0.2, 0.3), ["several"])
     alone = samples(shared, "process_resident_memory_bytes")["process_resident_memory_bytes", ()]
     context = get_context("fork")
     pipe, its = context.Pipe()
@@ -168,6 +171,8 @@ def test_two_workers_are_told_in_sum(rows: mmap.mmap, shared: Metrics) -> None:
         assert requests == {'["/a", "200", "GET"]': 2, '["/b", "503", "POST"]': 1}
         digits = {sample.labels["digit"]: sample.value for sample in found["digitscope_predictions"].samples}
         assert (digits["1"], digits["2"], digits["3"], sum(digits.values())) == (1, 1, 4, 6)
+        rejected = {sample.labels["reason"]: sample.value for sample in found["digitscope_rejections"].samples}
+        assert rejected == {"blank": 2, "several": 2, "not_a_digit": 0, "ambiguous": 0}
         refused = {sample.labels["reason"]: sample.value for sample in found["digitscope_refusals"].samples}
         assert refused["Overloaded"] == sum(refused.values()) == 1
 

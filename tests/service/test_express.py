@@ -15,17 +15,20 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 
 from service.app import Application, create_app
 from service.errors import EngineError
 from service.image import Pixels
+from service.intake import Digits
 from service.log import with_request_id
+from service.manifest import Manifest
 from service.prediction import Prediction
 from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.connected import Answer, Connected
 from tests.service.pictures import drawn, encode
-from tests.service.serving import MODELS, VERSION, serving
+from tests.service.serving import MODELS, VERSION, serving, with_thresholds
 from tests.service.thin_requests import INFER, LENGTH, PREPARED, REQUESTS, infer_body
 from tests.service.wire import Wire, chunked, head
 
@@ -68,6 +71,13 @@ MORE: dict[str, tuple[str, bytes, dict[str, str]]] = {
     "unknown query": ("/v1/predict?a=b&seen=false&", digits(1), PREPARED),
     "fragment": ("/v1/predict?a=b#&seen=true", digits(1), PREPARED),
     "a kind with parameters": ("/v1/predict", digits(2), {"Content-Type": "Application/Octet-Stream ; x=y"}),
+    "blank among digits": ("/v1/predict?seen=true", digits(3) + bytes(784) + digits(2), PREPARED),
+    "blank picture": ("/v1/predict", encode(np.full((40, 40), 200, np.uint8)), {}),
+    "segment": ("/v1/predict?segment=true&seen=true", encode(SMALL), {}),
+    "segment of a blank picture": ("/v1/predict?segment=1", encode(np.full((40, 40), 200, np.uint8)), {}),
+    "segment of prepared digits": ("/v1/predict?segment=true", digits(1), PREPARED),
+    "segment as it is": ("/v1/predict?segment=true&preprocess=none", encode(SMALL), {}),
+    "no segment": ("/v1/predict?segment=FALSE", digits(1), PREPARED),
     "27 in json": (INFER, infer_body(27), {}),
     "32 in json": (INFER, infer_body(32).replace(b" ", b""), {}),
     "33 in json": (INFER, infer_body(33).replace(b" ", b""), {}),
@@ -97,6 +107,7 @@ CHUNKED = ("prepared", "no body", "no picture", "json", "raw", "maps", "32 in js
 DIRECT = {
     *("prepared", "no picture", "no body", "json", "version", "binary", "raw", "no json", "no output"),
     *("32 digits", "32 seen", "no whole digit", "prepared, empty", "small picture", "small picture, seen as it is"),
+    *("blank among digits", "blank picture", "no segment"),
     *("27 in json", "bomb", "unknown query", "fragment", "a kind with parameters", "32 in json", "32 raw"),
     *("33 digits", "33 in json", "33 raw", "256 digits", "too many", "raw, no whole digit"),
     *("raw, empty", "reals", "timeout", "bad timeout", "classes", "classes in bytes", "compressed"),
@@ -153,7 +164,8 @@ def routed() -> Iterator[Spied]:
 
 def counts(client: httpx.Client) -> dict[str, float]:
     """What is counted, without times, and without what the asking itself adds."""
-    kept = ("digitscope_requests_total", "digitscope_refusals_total", "digitscope_predictions", "digitscope_batch")
+    kept = ("digitscope_requests_total", "digitscope_refusals_total", "digitscope_predictions", "digitscope_batch",
+            "digitscope_rejections")  # fmt: skip
     found: dict[str, float] = {}
     for line in client.get("/metrics").text.splitlines():
         name, _, value = line.rpartition(" ")
@@ -208,6 +220,35 @@ def test_a_request_is_answered_as_by_routing(express: Spied, routed: Spied, name
     if name in DIRECT and len(request) < 30_000:  # which comes in one packet
         assert express.parsed == 1
         assert request[: request.index(b"\r\n\r\n") + 4] in express.app.express.heads
+
+
+@pytest.fixture(scope="module")
+def doubting(tmp_path_factory: pytest.TempPathFactory, plain: Any, manifest: Manifest) -> Iterator[tuple[Spied, Spied]]:
+    """The service with and without express, of a model whose thresholds reject half of noise each."""
+    noise = np.frombuffer(digits(256), np.uint8).reshape(-1, 1, 28, 28)
+    logits, probabilities = plain.run(["logits", "probabilities"], {"image": noise})
+    evidence = float(np.median(logsumexp(logits.astype(float) * manifest.temperature, axis=1)))
+    confidence = float(np.median(probabilities.max(axis=1)))
+    models = with_thresholds(tmp_path_factory.mktemp("doubting"), evidence=evidence, confidence=confidence)
+    first, second = (create_app(Settings(models=models, provider="cpu")) for _ in range(2))
+    with serving(first) as one, serving(second) as other:
+        second.shortcut.destinations.clear()
+        yield Spied(first, one), Spied(second, other)
+
+
+@pytest.mark.parametrize("number", [1, 2, 32, 33, 256])
+@pytest.mark.parametrize("query", ["", "?seen=true"])
+def test_rejected_digits_are_answered_as_by_routing(doubting: tuple[Spied, Spied], number: int, query: str) -> None:
+    """What is rejected, for whichever reason, is the same to the byte on both ways, and so is what is counted."""
+    body = digits(number)[:-784] + bytes(784)
+    request = whole(f"/v1/predict{query}", body, PREPARED)
+    found, counted = asked_twice(doubting[0], request)
+    assert (found, counted) == asked_twice(doubting[1], request)
+    reasons = [answer["reason"] for answer in json.loads(found[0][2])["predictions"]]
+    assert reasons[-1] == "blank"
+    assert number < 32 or {"not_a_digit", "ambiguous"} <= set(reasons)
+    for reason in set(reasons) - {None}:
+        assert counted[f'digitscope_rejections_total{{reason="{reason}"}}'] == 2 * reasons.count(reason)
 
 
 @pytest.mark.parametrize("name", CHUNKED)
@@ -513,10 +554,10 @@ BAD, GOOD = bytes(784), bytes([1]) * 784
 def fails_to_read(app: Application, patch: pytest.MonkeyPatch) -> None:
     """Makes the reading of one digit fail in a way that nobody had foreseen."""
 
-    def fail(body: bytes, *_: Any) -> Pixels:
+    def fail(body: bytes, *_: Any) -> Digits:
         if body == BAD:
             raise RuntimeError("secret cause")
-        return body
+        return Digits(body)
 
     patch.setattr("service.routes.predict.read_at_once", fail)
     assert app.express

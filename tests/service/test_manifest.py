@@ -129,6 +129,10 @@ def spoil(values: dict[str, Any], path: str, value: Any = None) -> None:
         ("variants.int8.golden.0", [0.0] * 9),
         ("variants.int8.colour", "red"),
         ("variants", {"bf16": {}}),
+        ("rejection.confidence", 1.01),
+        ("rejection.evidence", "much"),
+        ("rejection.entropy", 0.5),
+        ("rejection", None),
     ],
 )
 def test_a_field_that_breaks_the_contract_is_named(manifest: Manifest, tmp_path: Path, path: str, value: Any) -> None:
@@ -161,6 +165,28 @@ def test_a_manifest_from_before_variants_is_read(manifest: Manifest, tmp_path: P
     assert older == manifest.model_copy(update={"variants": {}})
     with pytest.raises(ModelError, match=r"^version 3 of digits has no int8 variant$"):
         load_model(tmp_path, older, "int8")
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "expected"),
+    [
+        ({}, Rejection(evidence=None, confidence=None)),
+        ({"evidence": 3.5}, Rejection(evidence=3.5, confidence=None)),
+        ({"confidence": 0.5, "evidence": None}, Rejection(evidence=None, confidence=0.5)),
+    ],
+)
+def test_thresholds_may_be_wanting(
+    manifest: Manifest, tmp_path: Path, thresholds: dict[str, Any], expected: Rejection
+) -> None:
+    """A manifest from before there were any is read, and one that has one of the two; each is saved as it came."""
+    values = json.loads(manifest.model_dump_json())
+    values["rejection"] = thresholds
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    found = load_manifest(tmp_path)
+    assert found == manifest.model_copy(update={"rejection": expected})
+    save_manifest(found, tmp_path)
+    kept = {name: value for name, value in thresholds.items() if value is not None}
+    assert json.loads((tmp_path / "manifest.json").read_text())["rejection"] == kept
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"name": "digits"', "\udcff"])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from service.app import create_app
 from service.metrics import METHODS, REASONS, RUN_STAGES, SECONDS, STAGES, STATUSES, UNKNOWN, Metrics
+from service.rejection import REASONS as REJECTIONS
 from service.settings import Settings
 from service.tally import SLOTS, Tally
 
@@ -30,7 +31,7 @@ def read(metrics: Metrics, name: str) -> Any:
     return getattr(metrics, name).of(metrics.tally.total())
 
 
-NAMES = ("pid", "requests", "seconds", "refusals", "digits", "stages", "runs", "last")
+NAMES = ("pid", "requests", "seconds", "refusals", "digits", "rejections", "stages", "runs", "last")
 
 
 def test_no_two_counts_share_a_slot(metrics: Metrics) -> None:
@@ -93,11 +94,20 @@ def test_everything_is_counted_once_and_at_its_place(calls: list[Any]) -> None:
 
 
 def test_a_run_is_counted_with_its_images_digits_and_stages(metrics: Metrics) -> None:
-    """Of a run for three requests each waited for all of it; the digits are added up; the newest run's time is told."""
+    """Of a run for three requests each waited for all of it; the digits are added up; the newest run's time is told.
+
+    So are the reasons why some of them are rejected.
+    """
     metrics.ran(3, [1, 9, 7, 1], (0.5, 2.0, 0.25))
-    metrics.ran(1, [0, 0, 0, 0], (0.5, 1.0, 0.25))
+    metrics.ran(1, [0, 0, 0, 0], (0.5, 1.0, 0.25), ["blank", None, "ambiguous", "blank"])
     metrics.ran(1, [0], (1.0, 1.0, 1.0))
     assert read(metrics, "digits").tolist() == [5, 2, 0, 0, 0, 0, 0, 1, 0, 1]
+    assert dict(zip(REJECTIONS, read(metrics, "rejections").tolist(), strict=True)) == {
+        "blank": 2,
+        "several": 0,
+        "not_a_digit": 0,
+        "ambiguous": 1,
+    }
     runs = read(metrics, "runs")
     assert runs.shape == (5, 1 + len(RUN_STAGES))
     assert runs[4].tolist() == [2, 1.0, 3.0, 0.5] and runs[1].tolist() == [1, 1.0, 1.0, 1.0]

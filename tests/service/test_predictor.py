@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from service.engine import Engine
 from service.errors import DeadlineError, OverloadedError
-from service.image import Preprocess, read_picture
-from service.manifest import Manifest
+from service.image import Preprocess, Seen, read_picture
+from service.manifest import Manifest, Rejection
 from service.metrics import Metrics
 from service.prediction import Prediction, Run
 from service.predictor import Predictor
+from service.rejection import REASONS
 from service.settings import Settings
 from service.tally import Tally
 from tests.conftest import Mnist
@@ -150,6 +151,42 @@ def test_a_passed_deadline_is_of_all_its_pieces(predictor: Predictor, mnist: Mni
     assert sizes == []
 
 
+def test_reasons_follow_their_images_through_runs(model_bytes: bytes, manifest: Manifest, mnist: Mnist) -> None:
+    """In runs that requests share, and of a request in pieces, each image is rejected for its own reason, and counted.
+
+    What reading a picture found, what its pixels show and what the network answers come together, and no digit and no
+    number is another for it.
+    """
+    engine = Engine(model_bytes, manifest, provider="cpu")
+    logits, probabilities = engine.predict(mnist.images[:100, None])
+    least = float(np.sort(probabilities.max(axis=1))[4])
+    rejection = Rejection(evidence=-1000.0, confidence=least)
+    metrics = Metrics(Tally(), (), 64)
+    engine.manifest = manifest.model_copy(update={"rejection": rejection})
+    predictor = Predictor(engine, Settings(), metrics)
+    digits = mnist.images[:100].copy()
+    digits[[5, 70]] = 0
+    noted = ["several" if number in {6, 71} else None for number in range(100)]
+    expected = ["ambiguous" if row.max() < least else None for row in probabilities]
+    expected[5] = expected[70] = "blank"
+    expected[6] = expected[71] = "several"
+
+    async def main() -> list[Prediction]:
+        pixels = [digit.tobytes() for digit in digits]
+        single = [predictor.predict(pixels[n], reasons=[noted[n]] if noted[n] else ()) for n in range(100)]
+        return await asyncio.gather(predictor.predict(digits.tobytes(), reasons=noted), *single)
+
+    whole, *single = asyncio.run(main())
+    for reasons in (whole.reasons, [reason for part in single for reason in part.reasons or [None]]):
+        assert list(reasons) == expected
+    kept = np.setdiff1d(np.arange(100), [5, 70])
+    for found in (whole.logits, np.concatenate([part.logits for part in single])):
+        np.testing.assert_allclose(found[kept], logits[kept], atol=1e-4)
+    counted = dict(zip(REASONS, metrics.rejections.of(metrics.tally.total()).tolist(), strict=True))
+    assert counted == {reason: 2 * expected.count(reason) for reason in REASONS}
+    assert expected.count("ambiguous") in {2, 3, 4}
+
+
 @pytest.mark.parametrize("preprocess", ["mnist", "none"])
 def test_small_and_large_pictures_are_read_alike(predictor: Predictor, mnist: Mnist, preprocess: Preprocess) -> None:
     """A picture that is read on the event loop and one that goes to a thread become the same digit."""
@@ -157,8 +194,10 @@ def test_small_and_large_pictures_are_read_alike(predictor: Predictor, mnist: Mn
     large = encode(mnist.images[3], "TIFF") + bytes(5000)
     assert len(small) < 4096 < len(large)
 
-    async def main() -> list[bytes]:
+    async def main() -> list[Seen]:
         return [await predictor.read(data, preprocess) for data in (small, large)]
 
-    first, second = asyncio.run(main())
-    assert first == second == read_picture(small, preprocess, 10**6).digit.tobytes()
+    expected = read_picture(small, preprocess, 10**6)
+    for seen in asyncio.run(main()):
+        np.testing.assert_array_equal(seen.digit, expected.digit)
+        assert seen.reason is expected.reason is None

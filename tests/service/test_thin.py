@@ -42,7 +42,8 @@ async def both_ways(body: bytes, path: str, headers: dict[str, str]) -> list[Ans
 
 def counted(answered: Answered) -> list[str]:
     """The requests, refusals, digits and runs of the metrics, without times."""
-    kept = ("digitscope_requests_total", "digitscope_refusals_total", "digitscope_predictions", "digitscope_batch")
+    kept = ("digitscope_requests_total", "digitscope_refusals_total", "digitscope_predictions", "digitscope_batch",
+            "digitscope_rejections")  # fmt: skip
     lines = answered.body.decode().splitlines()
     return [line for line in lines if line.startswith(kept) and "/metrics" not in line]
 

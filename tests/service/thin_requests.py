@@ -24,6 +24,7 @@ MULTIPART = (
 REQUESTS: dict[str, tuple[str, bytes, dict[str, str]]] = {
     "picture": ("/v1/predict", encode(drawn()), {}),
     "seen": ("/v1/predict?seen=true&preprocess=mnist", encode(drawn()), {}),
+    "segment": ("/v1/predict?segment=true&seen=true", encode(drawn()), {}),
     "prepared": ("/v1/predict", bytes(3 * 784), PREPARED),
     "multipart": ("/v1/predict", MULTIPART, {"Content-Type": "multipart/form-data; boundary=b"}),
     "no picture": ("/v1/predict", b"hello", {}),
@@ -46,5 +47,5 @@ REQUESTS: dict[str, tuple[str, bytes, dict[str, str]]] = {
     "too long for a tensor": (INFER, bytes(2**21), {}),
 }
 
-ANSWERED = ("picture", "seen", "prepared", "multipart", "json", "version", "binary", "raw", "maps", "gzip")
+ANSWERED = ("picture", "seen", "segment", "prepared", "multipart", "json", "version", "binary", "raw", "maps", "gzip")
 """Those that are answered by 200."""
