@@ -5,8 +5,9 @@ import dataclasses
 import hashlib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -20,7 +21,9 @@ from training.data import Mnist, split
 from training.errors import TrainingError
 from training.fit import JOURNAL_FILE, STATE_FILE, choose_device, evaluate, fit
 from training.journal import read_journal
+from training.mixture import CORRUPTED_FILE, NON_DIGITS_FILE
 from training.model import ARCHITECTURE, predict
+from training.recipe import RECIPES, SEEDS
 from training.release import CHECKPOINT_FILE, DEFAULT_ROOT, release, require_default_root_unlimited
 from training.report import CARD_FILE, draw_curves, layer_table
 from training.variant import add_int8
@@ -28,7 +31,14 @@ from training.verify import TOLERANCE, verify
 
 _OUT = Console()
 # Not the parsers' own defaults: those of a command's parser would undo what was given before the command's name.
-_DEFAULTS = {"device": "auto", "runs": Path("runs"), "provider": "auto", "out": DEFAULT_ROOT, "final": False}
+_DEFAULTS: dict[str, Any] = {
+    "device": "auto",
+    "runs": Path("runs"),
+    "provider": "auto",
+    "out": DEFAULT_ROOT,
+    "final": False,
+    "recipe": "robust",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,11 +63,19 @@ def _say_failure(sentence: str) -> None:
 
 
 def _pipeline(options: argparse.Namespace) -> None:
-    require_default_root_unlimited(options.out, _configuration(options).limit)
+    _release_trained(options, [_configuration(options)])
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    configuration = _configuration(options)
+    _release_trained(options, [dataclasses.replace(configuration, seed=seed) for seed in SEEDS])
+
+
+def _release_trained(options: argparse.Namespace, configurations: Sequence[Configuration]) -> None:
+    require_default_root_unlimited(options.out, configurations[0].limit)
     mnist = Mnist()
-    checkpoint = _trained(options, mnist)
-    folder = release(checkpoint, mnist, options.out, final=options.final, provider=options.provider)
-    _say_released(folder)
+    checkpoints = [_trained(options, mnist, configuration) for configuration in configurations]
+    _say_released(release(checkpoints, mnist, options.out, final=options.final, provider=options.provider))
 
 
 def _fetch(_: argparse.Namespace) -> None:
@@ -67,12 +85,12 @@ def _fetch(_: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    _trained(options, Mnist())
+    _trained(options, Mnist(), _configuration(options))
 
 
 def _export(options: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(options.checkpoint)
-    _say_released(release(checkpoint, Mnist(), options.out, final=options.final, provider=options.provider))
+    _say_released(release([checkpoint], Mnist(), options.out, final=options.final, provider=options.provider))
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -96,9 +114,8 @@ def _shapes(_: argparse.Namespace) -> None:
     wide.print(layer_table(ARCHITECTURE))
 
 
-def _trained(options: argparse.Namespace, mnist: Mnist) -> Checkpoint:
-    """Trains by the options, in a run folder that belongs to that configuration alone."""
-    configuration = _configuration(options)
+def _trained(options: argparse.Namespace, mnist: Mnist, configuration: Configuration) -> Checkpoint:
+    """Trains a configuration, in a run folder that belongs to it alone."""
     device = choose_device(options.device)
     run = options.runs / hashlib.sha256(configuration.to_json().encode()).hexdigest()[:12]
     if (run / CHECKPOINT_FILE).exists():
@@ -121,14 +138,16 @@ def _trained(options: argparse.Namespace, mnist: Mnist) -> Checkpoint:
     )
     draw_curves(read_journal(run / JOURNAL_FILE), run / "curves.png")
     save_checkpoint(checkpoint, run / CHECKPOINT_FILE)
-    (run / STATE_FILE).unlink()
+    for name in (STATE_FILE, CORRUPTED_FILE, NON_DIGITS_FILE):
+        (run / name).unlink(missing_ok=True)
     _OUT.print(f"validation accuracy {scores['accuracy']:.2%}; checkpoint {run / CHECKPOINT_FILE}")
     return checkpoint
 
 
 def _configuration(options: argparse.Namespace) -> Configuration:
     chosen = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Configuration)}
-    return Configuration(**{name: value for name, value in chosen.items() if value is not None})
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return dataclasses.replace(RECIPES[options.recipe], **given)
 
 
 def _say_released(folder: Path) -> None:
@@ -141,8 +160,11 @@ def _say_released(folder: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    default = Configuration()
+    default = RECIPES[_DEFAULTS["recipe"]]
     fitting = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    fitting.add_argument(
+        "--recipe", choices=RECIPES, help=f"what the following are taken from (default {_DEFAULTS['recipe']})"
+    )
     for name, kind, least, most, unit in (
         ("seed", int, 0, math.inf, "of everything random in the run"),
         ("epochs", int, 1, math.inf, "times that every training digit is seen"),
@@ -152,9 +174,11 @@ def _parser() -> argparse.ArgumentParser:
         ("dropout", float, 0, 1, "chance from 0 to 1 that a unit of fc1 is dropped in a step"),
         ("label_smoothing", float, 0, 1, "share from 0 to 1 of a label that is spread over all digits"),
         ("averaging", float, 0, 1, "decay from 0 to 1 a step of the moving average of the weights"),
+        ("corrupted", float, 0, 1, "share from 0 to 1 of the digits that are corrupted ones"),
+        ("non_digits", float, 0, math.inf, "pictures of no digit for each digit"),
         ("limit", int, 0, math.inf, "training digits to use, 0 for all; for trials, so never into the default root"),
     ):
-        flag, text = f"--{name.replace('_', '-')}", f"{unit} (default {getattr(default, name)})"
+        flag, text = f"--{name.replace('_', '-')}", f"{unit} (in the default recipe {getattr(default, name)})"
         fitting.add_argument(flag, type=_number(kind, least, most), metavar="N", help=text)
     devices = ("auto", "cpu", "cuda", "mps")
     fitting.add_argument("--device", choices=devices, help="to train on (default auto: a GPU where there is one)")
@@ -184,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, parents, text in (
         ("fetch", _fetch, [], "find or download MNIST's four files and check them"),
         ("fit", _fit, [fitting], "train; the result is a checkpoint"),
+        ("reproduce", _reproduce, [fitting, releasing, running], "train seeds 0 to 4 and release the median one"),
         ("export", _export, [releasing, running], "make a verified model version of a checkpoint"),
         ("verify", _verify, [running], "verify a model version again, against its checkpoint"),
         ("quantise", _quantise, [], "add a verified int8 variant to a model version"),

@@ -23,6 +23,9 @@ class Configuration:
     averaging: float = 0.999  # a step, decay of the moving average of the weights
     validation: int = 5_000  # digits kept from training
     limit: int = 0  # digits to train on, 0 for all
+    corrupted: float = 0.0  # share of the digits that are corrupted ones
+    copies: int = 2  # corrupted ones of each digit
+    non_digits: float = 0.0  # for each digit, shown beside them
     distortion: Distortion = field(default_factory=Distortion)
 
     def to_json(self) -> str:

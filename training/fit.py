@@ -17,6 +17,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -29,6 +30,7 @@ from training.configuration import Configuration
 from training.data import Digits
 from training.errors import CheckpointError, TrainingError
 from training.journal import Journal
+from training.mixture import Mixture
 from training.model import DigitNet, as_input, predict
 
 STATE_FILE = "state.safetensors"
@@ -129,9 +131,12 @@ def fit(
     torch.manual_seed(configuration.seed)
     pixels = training.images.astype(np.float64)
     run.mkdir(parents=True, exist_ok=True)
-    state = _Run(DigitNet(pixels.mean(), pixels.std(), configuration.dropout).to(device), configuration)
+    network = DigitNet(pixels.mean(), pixels.std(), configuration.dropout).to(device)
+    _lay_out(network, torch.channels_last)  # for which convolutions are faster
+    state = _Run(network, configuration)
     if (run / STATE_FILE).exists():
         state.load(run / STATE_FILE)
+    mixture = Mixture(training, configuration, run)
     per_epoch = math.ceil(len(training) / configuration.batch)
     journal = Journal(run / JOURNAL_FILE, state.step)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
@@ -144,7 +149,7 @@ def fit(
                 for first in range(state.step % per_epoch, per_epoch):
                     places = order[first * configuration.batch : (first + 1) * configuration.batch]
                     started = time.perf_counter()
-                    rate, loss = _step(state, training.take(places), configuration.epochs * per_epoch)
+                    rate, loss = _step(state, mixture, places, configuration.epochs * per_epoch)
                     seconds = time.perf_counter() - started
                     journal.write(step=state.step, learning_rate=rate, loss=loss, seconds=seconds)
                     note = f"loss {loss:.3f}  validation {accuracy}"
@@ -164,35 +169,56 @@ def fit(
         finally:
             journal.close()
         # The averaged weights have seen no batch themselves, so their population statistics are taken anew.
-        images = torch.from_numpy(training.images)
-        update_bn((as_input(part, state.network) for part in torch.split(images, 1000)), state.average)
+        update_bn((as_input(torch.from_numpy(part), network) for part in mixture.population(1000)), state.average)
         if interrupted():
             raise KeyboardInterrupt
-    return cast("DigitNet", state.average.module).cpu().eval()
+    trained = cast("DigitNet", state.average.module).cpu().eval()
+    _lay_out(trained, torch.contiguous_format)
+    return trained
 
 
-def _step(state: _Run, digits: Digits, steps: int) -> tuple[float, float]:
-    """One step on one batch; returns its learning rate and its loss."""
+def _lay_out(network: DigitNet, layout: torch.memory_format) -> None:
+    """Has the kernels lie in memory in that format."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
+def _step(state: _Run, mixture: Mixture, places: NDArray[np.intp], steps: int) -> tuple[float, float]:
+    """One step on a batch of these training digits; returns its learning rate and its loss."""
     configuration = state.configuration
     seed = int(np.random.SeedSequence([configuration.seed, state.step]).generate_state(1)[0])
     torch.manual_seed(seed)  # of Dropout, which takes no generator
+    digits = mixture.batch(places, np.random.default_rng(seed))
     images = distort(
         as_input(torch.from_numpy(digits.images), state.network),
         configuration.distortion,
         torch.Generator().manual_seed(seed),
-    )
+    ).contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(digits.labels).to(images.device, torch.long)
     rate = learning_rate(state.step, steps, configuration)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.network.train()
-    loss = functional.cross_entropy(state.network(images), labels, label_smoothing=configuration.label_smoothing)
+    loss = digit_loss(state.network(images), labels, configuration)
     state.optimizer.zero_grad()
     torch.autograd.backward(loss)
     state.optimizer.step()
     state.average.update_parameters(state.network)
     state.step += 1
     return rate, loss.item()
+
+
+def digit_loss(logits: Tensor, labels: Tensor, configuration: Configuration) -> Tensor:
+    """Mean cross-entropy in nats, a scalar, of logits (n, 10) and labels int64 (n,).
+
+    With non-digits it is that of eleven classes, of which `NONE` has a logit fixed at 0. So log Σ exp(logits), the
+    energy of W. Liu, X. Wang, J. Owens and Y. Li, "Energy-based out-of-distribution detection" (arXiv:2010.03759), is
+    trained to be the log-odds of there being a digit, and the ten logits are all that the network has to give.
+    """
+    if configuration.non_digits:
+        logits = torch.cat((logits, logits.new_zeros(len(logits), 1)), dim=1)
+    return functional.cross_entropy(logits, labels, label_smoothing=configuration.label_smoothing)
 
 
 def evaluate(network: nn.Module, digits: Digits) -> dict[str, float]:

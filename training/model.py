@@ -80,8 +80,15 @@ class DigitNet(nn.Module):
         self.fc2 = nn.Linear(HIDDEN, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, 10) of images (n, 1, 28, 28) in grey levels 0–255, of the parameters' dtype."""
-        return self.activations(images)["logits"]
+        """Logits (n, 10) of images (n, 1, 28, 28) in grey levels 0–255, of the parameters' dtype.
+
+        Pooling goes first, so that ReLU has a quarter of the work: a maximum is the same before and after it.
+        """
+        normalised = (images - self.mean) / self.std
+        pool1 = self.pool(self.norm1(self.conv1(normalised))).relu()
+        pool2 = self.pool(self.norm2(self.conv2(pool1))).relu()
+        logits: Tensor = self.fc2(self.dropout(self.fc1(pool2.flatten(1)).relu()))
+        return logits
 
     def activations(self, images: Tensor) -> dict[str, Tensor]:
         """Every layer of `ARCHITECTURE` by name, each (n, *its shape), of images as `forward` takes them."""

@@ -1,21 +1,34 @@
 """What a person reads about a model: its card, its pictures, and the table of its layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from rich.table import Table
 
 from service.layer import Layer
 from service.manifest import MODEL_FILE, Manifest
-from training.evaluation import Evaluation
+from service.rejection import evidence
+from training.corruption import CORRUPTIONS
+from training.evaluation import Evaluation, interval
+from training.nondigit import NON_DIGITS
+from training.recipe import ABLATIONS
+from training.robustness import REDRAWN, Robustness
 from training.verify import BATCHES, TOLERANCE, Deviation
 
 _COLUMNS = 12  # of the picture of misread digits
 _SHOWN = 120  # misread digits at most: more of them would tell a reader nothing further
+_BINS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1)  # of confidence: most digits are read with more than 0.99
 CARD_FILE = "README.md"
+MISLABELLED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
+"""Test images whose label fewer than three of five people found right, by their place in the set.
+
+C. Northcutt, A. Athalye and J. Mueller, "Pervasive label errors in test sets destabilize machine learning benchmarks"
+(arXiv:2103.14749); the places are those of the study that its authors published with it.
+"""
 _VARIANTS = "## Variants"
 _LIMITS = "## Limits"
 
@@ -76,6 +89,28 @@ def draw_misread(evaluation: Evaluation, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
+def draw_reliability(evaluation: Evaluation, path: Path) -> None:
+    """The reliability diagram as a PNG: how often each confidence was right, with the bootstrap's 95 % intervals."""
+    confidences = evaluation.probabilities.max(axis=1)
+    right = (evaluation.predictions == evaluation.digits.labels).astype(np.float64)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    bins = np.digitize(confidences, _BINS[1:-1])
+    for number in np.unique(bins):
+        inside = bins == number
+        mean, (low, high) = right[inside].mean(), interval(right[inside])
+        axes.errorbar(
+            confidences[inside].mean(), mean, [[mean - low], [high - mean]], fmt="o", color="tab:purple", capsize=3
+        )
+        axes.annotate(
+            f"{inside.sum():,}", (confidences[inside].mean(), mean), (6, -12), textcoords="offset points", size=7
+        )
+    axes.plot((0, 1), (0, 1), lw=0.8, color="grey")
+    axes.set(xlabel="mean confidence", ylabel="share read right", xlim=(0.3, 1.01), ylim=(0.2, 1.02))
+    axes.set_title(f"{evaluation.name}: confidence and truth, images in each bin", size=9)
+    figure.savefig(path, dpi=120)
+
+
 def layer_table(layers: Sequence[Layer]) -> Table:
     """The layers with hyperparameters, output size and its formula, parameters and multiply-adds."""
     table = Table(title="digitscope: one 28×28 image through the network as served", show_footer=True)
@@ -100,7 +135,12 @@ def layer_table(layers: Sequence[Layer]) -> Table:
 
 
 def write_card(
-    manifest: Manifest, evaluations: Sequence[Evaluation], deviations: Sequence[Deviation], path: Path, refused: str
+    manifest: Manifest,
+    evaluations: Sequence[Evaluation],
+    robustness: Robustness,
+    deviations: Sequence[Deviation],
+    path: Path,
+    refused: str,
 ) -> None:
     """The model card: what the model is, how it was made and chosen, how well it reads, how it was verified.
 
@@ -132,8 +172,10 @@ def write_card(
         f"{training['weight_decay']}; dropout {training['dropout']}; label smoothing {training['label_smoothing']}; "
         f"moving average of the weights with decay {training['averaging']}, its BatchNorm statistics taken anew. "
         f"Each batch is distorted: rotation to ±{distortion['rotation']}°, scale ±{distortion['scale']:.0%}, shear "
-        f"±{distortion['shear']}, shift ±{distortion['shift']} pixels, elastic {distortion['elastic']} pixels. "
-        "The last epoch is taken, not the best one.",
+        f"±{distortion['shear']}, shift ±{distortion['shift']} pixels, elastic {distortion['elastic']} pixels, strokes "
+        f"±{distortion['stroke']} pixels on either side in every second image; {distortion['wild']:.0%} of the images "
+        "are distorted nearly twice as much. "
+        f"{_mixture(training)}The last epoch is taken, not the best one.",
         "",
         f"The temperature {manifest.temperature:.4f}, fitted on validation, is divided into the last layer.",
         "",
@@ -141,6 +183,7 @@ def write_card(
         if shown.name == "test"
         else "The test labels were not read.",
         "",
+        *_seeds(manifest),
         "## Accuracy",
         "",
         "| set | digits | accuracy | misread | cross-entropy (nats) |",
@@ -160,6 +203,11 @@ def write_card(
         "",
         f"![Misread digits, {shown.name} set](misread.png)",
         "",
+        *_mislabelled(shown),
+        *_robustness(robustness),
+        *_calibration(evaluations),
+        *_rejection(manifest, evaluations, robustness),
+        *ABLATIONS,
         "## Verification",
         "",
         f"Over all 10,000 test images and batch sizes {', '.join(map(str, BATCHES))}, each way of running the network "
@@ -174,7 +222,7 @@ def write_card(
         *_variants(manifest, path.parent, refused),
         _LIMITS,
         "",
-        "It names a digit for every picture, also for one that shows none. It has seen digits of US census workers and "
+        "It names a digit for every picture, also for one that it rejects. It has seen digits of US census workers and "
         "students only.",
         "",
     ]
@@ -215,6 +263,124 @@ def _variants(manifest: Manifest, folder: Path, refused: str) -> list[str]:
         ),
         "",
         *(f"{precision}: calibrated by the {v.calibration}." for precision, v in manifest.variants.items()),
+        "",
+    ]
+
+
+def _mixture(training: Mapping[str, Any]) -> str:
+    if not training["corrupted"] and not training["non_digits"]:
+        return ""
+    return (
+        f"{training['corrupted']:.0%} of the digits are corrupted ones, of {len(CORRUPTIONS)} kinds and "
+        f"{training['copies']} draws a digit, as the service's intake gives them to the network; beside every hundred "
+        f"digits are {100 * training['non_digits']:.0f} pictures drawn by a procedure that show none, of "
+        f"{len(NON_DIGITS)} sorts, for which the network learns to give little evidence. "
+    )
+
+
+def _seeds(manifest: Manifest) -> list[str]:
+    """The table of all seeds' figures, where there are several."""
+    if len(manifest.metrics) < 2:
+        return []
+    names = list(next(iter(manifest.metrics.values())))
+    values = np.array([[figures[name] for name in names] for figures in manifest.metrics.values()])
+    rows = [*zip(manifest.metrics, values.tolist(), strict=True)]
+    rows += [("mean", values.mean(axis=0).tolist()), ("standard deviation", values.std(axis=0, ddof=1).tolist())]
+    return [
+        "## Seeds",
+        "",
+        "Nothing but the seed differs, which draws the split too. The median one is this version.",
+        "",
+        "| | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "| --- |" + " ---: |" * len(names),
+        *(
+            f"| {row} | "
+            + " | ".join(
+                f"{value:.4f}" if name.endswith(("loss", "brier")) else f"{value:.2%}"
+                for name, value in zip(names, figures, strict=True)
+            )
+            + " |"
+            for row, figures in rows
+        ),
+        "",
+    ]
+
+
+def _mislabelled(shown: Evaluation) -> list[str]:
+    if shown.name != "test" or len(shown.digits) <= max(MISLABELLED):
+        return []
+    among = len(set(MISLABELLED) & set(shown.misread.tolist()))
+    return [
+        f"Of the test set's labels, {len(MISLABELLED)} are known to be wrong or in doubt (C. Northcutt, A. Athalye and "
+        f"J. Mueller, arXiv:2103.14749: fewer than three of five people agreed with them). {among} of the "
+        f"{len(shown.misread)} misread digits are among those.",
+        "",
+    ]
+
+
+def _robustness(robustness: Robustness) -> list[str]:
+    figures = robustness.metrics()
+    return [
+        "## Robustness",
+        "",
+        "On sets made of the validation digits by seeds of their own: the kinds are those of training, the digits and "
+        "the draws are not.",
+        "",
+        f"- Redrawn (rotation to ±{REDRAWN.rotation}°, scale ±{REDRAWN.scale:.0%}, shear ±{REDRAWN.shear}, shift "
+        f"±{REDRAWN.shift} pixels, strokes ±{REDRAWN.stroke} pixels): {robustness.redrawn:.2%}",
+        f"- Corrupted, through the service's intake: mean {figures['corrupted_accuracy']:.2%}; "
+        + ", ".join(f"{kind} {value:.1%}" for kind, value in robustness.corrupted.items()),
+        "",
+    ]
+
+
+def _calibration(evaluations: Sequence[Evaluation]) -> list[str]:
+    def figure(values: NDArray[np.float64]) -> str:
+        low, high = interval(values)
+        return f"{values.mean():.4f} ({low:.4f}–{high:.4f})"
+
+    return [
+        "## Calibration",
+        "",
+        "| set | negative log-likelihood (nats) | Brier score |",
+        "| --- | ---: | ---: |",
+        *(f"| {e.name} | {figure(e.losses)} | {figure(e.brier)} |" for e in evaluations),
+        "",
+        "In parentheses the bootstrap's 95 % intervals.",
+        "",
+        f"![Reliability diagram, {evaluations[-1].name} set](reliability.png)",
+        "",
+    ]
+
+
+def _rejection(manifest: Manifest, evaluations: Sequence[Evaluation], robustness: Robustness) -> list[str]:
+    least, certain = manifest.rejection.evidence, manifest.rejection.confidence
+    if least is None or certain is None:
+        return []
+    rows = []
+    for evaluation in evaluations:
+        unlike = evidence(evaluation.logits, manifest.temperature) < least
+        unsure = ~unlike & (evaluation.probabilities.max(axis=1) < certain)
+        kept = ~unlike & ~unsure
+        right = evaluation.predictions == evaluation.digits.labels
+        rows.append(
+            f"| {evaluation.name} | {kept.mean():.2%} | {unlike.sum()} | {unsure.sum()} | {right[kept].mean():.2%} |"
+        )
+    return [
+        "## Rejection",
+        "",
+        f"An image is rejected as `not_a_digit` when its evidence, log Σ exp(logits · {manifest.temperature:.4f}), is "
+        f"below {least:.3f}, and else as `ambiguous` when the largest probability is below {certain:.3f}. Both "
+        "thresholds are quantiles of the clean validation digits; no picture of anything else set them.",
+        "",
+        "| set | accepted | not_a_digit | ambiguous | accuracy of the accepted |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *rows,
+        "",
+        "How often a clean validation digit has more evidence than a picture that shows none (area under the ROC "
+        "curve), of sorts that the network met in training, newly drawn: "
+        + ", ".join(f"{sort} {area:.4f}" for sort, area in robustness.non_digits.items())
+        + f"; mean {robustness.metrics()['non_digits_auc']:.4f}.",
         "",
     ]
 
