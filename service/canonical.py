@@ -17,8 +17,9 @@ _BOX = 20  # pixels, the longest side of the ink
 _FINE = 120  # pixels along the longest side of the box at which strokes are widened and narrowed
 # Pixels of the result. Of MNIST's digits, by the measure of `_strokes`, the median has strokes 1.9 wide, and a
 # hundredth has strokes below 1.1 or above 3.9. Nothing changes within that.
-_THIN, _FAT = 1.1, 3.9
-_THICKENING = 1.55  # so that a hair is made 1.7 wide, and what is nearly wide enough changes little
+_THIN, _FAT = 0.85, 3.9
+_THICKENING = 2.2  # so that a hair is made 1.8 wide, and what is nearly wide enough changes little
+_TIE = 1e-5  # pixels
 _PALE = 206  # grey levels: in all but a hundredth of MNIST's digits, a quarter of the ink's pixels is whiter
 
 
@@ -26,7 +27,8 @@ def placed(ink: Ink) -> Digit:
     """The digit of some ink, uint8 (28, 28)."""
     boxed = _boxed(ink)
     height, width = boxed.shape
-    rows, columns = cv2.reduce(boxed, 1, cv2.REDUCE_SUM)[:, 0], cv2.reduce(boxed, 0, cv2.REDUCE_SUM)[0]
+    rows = cv2.reduce(boxed, 1, cv2.REDUCE_SUM, dtype=cv2.CV_64F)[:, 0]
+    columns = cv2.reduce(boxed, 0, cv2.REDUCE_SUM, dtype=cv2.CV_64F)[0]
     mass = float(rows.sum())
     centre_y, centre_x = float(rows @ _PLACES[:height]) / mass, float(columns @ _PLACES[:width]) / mass
     # The faint fringe may fall outside, strong ink never does: the canvas is as much larger as the fringe is wide.
@@ -34,14 +36,14 @@ def placed(ink: Ink) -> Digit:
     size = SIDE + 2 * fringe
     canvas = np.zeros((size, size), np.uint8)
     # The training set's centres of mass are spread evenly from 13.5 to 14.5, pixels counted from 0: so the pixel that
-    # the centre is nearest to became number 14.
-    top = min(max(round(size / 2 - centre_y), 0), size - height)
-    left = min(max(round(size / 2 - centre_x), 0), size - width)
+    # the centre is nearest to became number 14. In the middle between two, of symmetric ink, rounding is not to choose.
+    top = min(max(round(size / 2 - centre_y - _TIE), 0), size - height)
+    left = min(max(round(size / 2 - centre_x - _TIE), 0), size - width)
     canvas[top : top + height, left : left + width] = cv2.convertScaleAbs(boxed)
     return canvas[fringe : size - fringe, fringe : size - fringe]
 
 
-_PLACES = np.arange(4 * SIDE, dtype=np.float32)
+_PLACES = np.arange(4 * SIDE, dtype=np.float64)
 
 
 def _boxed(ink: Ink) -> Ink:

@@ -1,6 +1,7 @@
 """Bytes of a picture → the 28×28 that the network sees, made as MNIST's own digits were made."""
 
 import io
+import math
 import warnings
 from typing import Literal, NamedTuple
 
@@ -138,11 +139,16 @@ def canonical(grey: Grey) -> Digit:
 
     A picture without ink gives a black image.
     """
-    from service.canonical import placed  # noqa: PLC0415 - see `service.ink`
-    from service.ink import ink_of  # noqa: PLC0415
+    # Here and below OpenCV is imported with the first picture; `service.ink` says why.
+    from service.canonical import placed  # noqa: PLC0415
+    from service.ink import drawn_on  # noqa: PLC0415
 
-    ink = ink_of(grey)
-    return np.zeros((SIDE, SIDE), np.uint8) if ink is None else placed(ink)
+    drawn = drawn_on(grey)
+    return _nothing() if drawn is None else placed(drawn.ink)
+
+
+def _nothing() -> Digit:
+    return np.zeros((SIDE, SIDE), np.uint8)
 
 
 def as_is(picture: Image.Image) -> Digit:
@@ -170,8 +176,14 @@ def seen_by_network(picture: Image.Image, preprocess: Preprocess) -> Seen:
     whole = decode(picture)
     if preprocess == "none":
         return Seen(as_is(whole), None)
-    digit = canonical(grey_levels(whole))
-    return Seen(digit, None if digit.any() else BLANK)
+    from service.canonical import placed  # noqa: PLC0415
+    from service.ink import drawn_on  # noqa: PLC0415
+    from service.segment import is_several  # noqa: PLC0415
+
+    drawn = drawn_on(grey_levels(whole))
+    if drawn is None:
+        return Seen(_nothing(), BLANK)
+    return Seen(placed(drawn.ink), SEVERAL if is_several(drawn.parts) else None)
 
 
 def read_picture(data: bytes, preprocess: Preprocess, max_pixels: int) -> Seen:
@@ -190,8 +202,25 @@ def find_digits(data: bytes, max_pixels: int) -> list[Found]:
         RequestError: what `open_picture` and `decode` raise.
     """
     whole = decode(open_picture(data, max_pixels))
-    digit = canonical(grey_levels(whole))
-    return [Found((0, 0, whole.width, whole.height), digit)] if digit.any() else []
+    from service.canonical import placed  # noqa: PLC0415
+    from service.ink import drawn_on  # noqa: PLC0415
+    from service.segment import digits_of  # noqa: PLC0415
+
+    drawn = drawn_on(grey_levels(whole))
+    if drawn is None:
+        return []
+    height, width = drawn.ink.shape
+    return [
+        Found(_enlarged(place[:4], whole.width / width, whole.height / height), placed(ink))
+        for place, ink in digits_of(drawn)
+    ]
+
+
+def _enlarged(box: tuple[int, int, int, int], across: float, along: float) -> tuple[int, int, int, int]:
+    """A box in pixels that are larger by two factors, all of it covered."""
+    left, top, width, height = box
+    x, y = math.floor(left * across), math.floor(top * along)
+    return x, y, math.ceil((left + width) * across) - x, math.ceil((top + height) * along) - y
 
 
 def read_prepared(data: bytes, max_images: int) -> Pixels:

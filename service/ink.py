@@ -5,6 +5,7 @@ and those above it when the first picture arrives, and nothing else does.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 Grey = NDArray[np.float32]
 Ink = NDArray[np.float32]
 """How much ink each pixel has, float32 (height, width), 0–255: bright on a ground of 0."""
-Mask = NDArray[np.uint8]
+Parts = NDArray[np.int32]
+"""Connected pieces of strong ink, (n, 5): left, top, width, height and area of each, in pixels."""
+
+
+class Drawn(NamedTuple):
+    """What is drawn on a picture."""
+
+    ink: Ink
+    parts: Parts
+
 
 cv2.setNumThreads(1)  # requests run side by side already, and one worker is to use one CPU
 
@@ -27,11 +37,12 @@ _COARSE = 56  # pixels along the longest side of what the paper's light is estim
 _STROKE = 0.3  # of the longest side: no stroke is as wide, so what is wider is light on the paper
 _RING = 0.06  # of the longest side: how wide a border is looked at for what is on the paper besides the ink
 _SPECK = 0.06  # of the largest connected ink's area: what is smaller, and apart, is a speck where there are many
+_DUST = 0.01  # of the largest connected ink's area: what is smaller, and apart, is never a part of a digit
 _MANY = 3  # specks: fewer may well be parts of the digit
 _SMALL = 64  # pixels along the longest side: up to here a single pixel can cover a stroke
 
 
-def ink_of(grey: Grey) -> Ink | None:
+def drawn_on(grey: Grey) -> Drawn | None:
     """The ink on a picture of either polarity, or None if it has no contrast.
 
     The border tells the ground, and the stronger difference from it is ink. The result is smaller than the picture,
@@ -54,7 +65,7 @@ def ink_of(grey: Grey) -> Ink | None:
         return _from_two_sides(grey, ground)
     ink = cv2.subtract(ground, grey) if darker > brighter else cv2.subtract(grey, ground)
     ink *= np.float32(255 / contrast)
-    return without_specks(cv2.max(ink, 0))
+    return _drawn(cv2.max(ink, 0))
 
 
 def _is_uneven(border: Grey, ground: float, contrast: float, calm: int) -> bool:
@@ -64,7 +75,7 @@ def _is_uneven(border: Grey, ground: float, contrast: float, calm: int) -> bool:
     return calm < _EVEN * len(border) or weak > max(2, strong)
 
 
-def _from_two_sides(grey: Grey, ground: float) -> Ink | None:
+def _from_two_sides(grey: Grey, ground: float) -> Drawn | None:
     """Ink on an even ground beside which there is something of the other polarity: pepper, a shine, a frame."""
     grey = _without_outliers(grey)
     difference = grey - np.float32(ground)
@@ -73,10 +84,10 @@ def _from_two_sides(grey: Grey, ground: float) -> Ink | None:
     top = _top(ink)
     if top < FAINTEST:
         return None
-    return without_specks(cv2.min(ink * np.float32(255 / top), 255))
+    return _drawn(cv2.min(ink * np.float32(255 / top), 255))
 
 
-def _from_uneven(grey: Grey) -> Ink | None:
+def _from_uneven(grey: Grey) -> Drawn | None:
     """Ink on uneven paper, a photograph's or a noisy picture's."""
     height, width = grey.shape
     factor = _WORKING / max(height, width)
@@ -97,7 +108,7 @@ def _from_uneven(grey: Grey) -> Ink | None:
         return None
     ink -= np.float32(floor)
     ink *= np.float32(255 / (top - floor))
-    return without_specks(cv2.min(cv2.max(ink, 0), 255))
+    return _drawn(cv2.min(cv2.max(ink, 0), 255))
 
 
 def _light(coarse: Grey) -> tuple[Grey, int]:
@@ -207,27 +218,29 @@ def _without_outliers(grey: Grey) -> Grey:
     return clean
 
 
-def without_specks(ink: Ink) -> Ink:
+def _drawn(ink: Ink) -> Drawn | None:
     """The ink without specks, where there are so many, or such small ones, that they are no parts of a digit."""
     strong = cv2.compare(ink, STRONG, cv2.CMP_GT)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(strong, connectivity=8, ltype=cv2.CV_16U)
     if count <= 2:
-        return ink
+        return Drawn(ink, stats[1:])
     area = stats[:, cv2.CC_STAT_AREA].copy()
-    area[0] = 0
+    area[0] = 0  # the ground's
     largest = int(area.max())
     small = area < _SPECK * largest
     small[0] = False
-    if int(small.sum()) < _MANY:
-        small = area < 0.01 * largest  # dust
+    if np.count_nonzero(small) < _MANY:
+        small = area < _DUST * largest
         small[0] = False
         if not small.any():
-            return ink
+            return Drawn(ink, stats[1:])
+    kept = ~small
+    kept[0] = False
     # A speck goes with its faint fringe; that of what stays is kept.
-    gone = small.astype(np.uint8)[labels]
-    kept = cv2.dilate(strong & ~cv2.compare(gone, 0, cv2.CMP_GT), np.ones((3, 3), np.uint8))
-    wide = cv2.dilate(gone, np.ones((3, 3), np.uint8))
-    ink = ink.copy()
-    ink[(wide > 0) & (kept == 0)] = 0
-    ink[gone > 0] = 0
-    return ink
+    gone = cv2.dilate(small.astype(np.uint8)[labels], _AROUND)
+    gone &= 1 - cv2.dilate(kept.astype(np.uint8)[labels], _AROUND)
+    gone |= small[labels]
+    return Drawn(ink * (1 - gone), stats[kept])
+
+
+_AROUND = np.ones((3, 3), np.uint8)
