@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     max_body: int = Field(default=32 * 2**20, ge=1, description="bytes of a request's body")
     max_pixels: int = Field(default=4096 * 4096, ge=64, description="pixels of a picture")
     max_files: int = Field(default=64, ge=1, description="pictures in a multipart request")
-    max_images: int = Field(default=256, ge=1, description="prepared digits in a request")
+    max_images: int = Field(default=256, ge=1, description="digits in a request, prepared or found in its pictures")
     max_batch: int = Field(
         default=0,
         ge=0,

@@ -3,11 +3,13 @@
 import { featureSheet, layerNames, predict } from "./api.js";
 import { Bars } from "./bars.js";
 import { Pad } from "./pad.js";
+import { Verdict } from "./verdict.js";
 
 const PAUSE = 60; // milliseconds without new ink before the service is asked
 const BLANK = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=";
-const [canvas, digit, seen, maps, problem, layer, scale, file] =
-  ["pad", "digit", "seen", "maps", "problem", "layer", "scale", "file"].map((id) => document.getElementById(id));
+const [canvas, section, digit, guess, seen, maps, problem, layer, scale, file] =
+  ["pad", "answer", "digit", "guess", "seen", "maps", "problem", "layer", "scale", "file"].map((id) => document.getElementById(id));
+const verdict = new Verdict(section, digit, guess);
 const bars = new Bars(document.getElementById("bars"));
 const pad = new Pad(canvas, () => {
   picture = null;
@@ -41,9 +43,9 @@ async function answer() {
 
 function showPrediction(prediction) {
   problem.textContent = "";
-  digit.value = prediction.digit;
+  verdict.show(prediction);
   seen.src = prediction.seen;
-  seen.alt = `What the network saw, and read as ${prediction.digit}`;
+  seen.alt = prediction.rejected ? `What the network saw: ${digit.value}` : `What the network saw, and read as ${digit.value}`;
   bars.show(prediction.probabilities);
 }
 
@@ -55,7 +57,7 @@ function showMaps(sheet) {
 }
 
 function reset() {
-  digit.value = "–";
+  verdict.clear();
   seen.src = BLANK;
   seen.alt = "What the network saw: nothing yet";
   bars.clear();

@@ -1,12 +1,14 @@
 """The page in a real Chromium: draw, choose, drop, look inside, clear; and nothing is loaded from elsewhere."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from tests.service.serving import DATA, Process
 
@@ -89,6 +91,8 @@ def expect_size(picture: Locator, width: int, height: int) -> None:
 def assert_blank(page: Page) -> None:
     """The page is as it was at first."""
     expect(page.locator("#digit")).to_have_text("–")
+    expect(page.locator("#guess")).to_have_text("")
+    expect(page.locator(".rejected")).to_have_count(0)
     expect(page.locator("#maps")).to_be_hidden()
     expect(page.locator("#bars li.best")).to_have_count(0)
     levels = "(pad) => [...new Set(pad.getContext('2d').getImageData(0, 0, 280, 280).data)]"
@@ -196,3 +200,48 @@ def test_the_reference_shows_every_operation(visit: Page) -> None:
     assert {"/v1/predict", "/v1/features", "/v1/model", "/metrics", "/v2/models/{model}/infer"} <= shown
     visit.locator(".opblock-summary", has_text="/v1/predict").click()
     expect(visit.locator(".opblock-description").first).to_contain_text("Recognises the digit in each picture.")
+
+
+REASONS = {"blank": "blank", "several": "several digits", "not_a_digit": "not a digit", "ambiguous": "ambiguous"}
+
+
+def test_a_blank_picture_is_said_to_be_blank(page: Page, tmp_path: Path) -> None:
+    """Not its best guess stands there in large but that there is nothing, until a digit is drawn."""
+    blank = tmp_path / "blank.png"
+    Image.new("L", (100, 100), 255).save(blank)
+    page.locator("#file").set_input_files(blank)
+    expect(page.locator("#digit")).to_have_text("blank")
+    expect(page.locator("#guess")).to_have_text(re.compile(r"^best guess: \d$"))
+    expect(page.locator("#seen")).to_have_attribute("alt", "What the network saw: blank")
+    expect(page.locator("#bars li.best")).to_have_count(1)
+    expect(page.locator("#problem")).to_have_text("")
+    page.locator("#clear").click()
+    assert_blank(page)
+    draw_seven(page)
+    expect(page.locator("#guess")).to_have_text("")
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_why_an_answer_is_rejected_is_said_in_words(page: Page, reason: str) -> None:
+    """Whatever the reason, in large, and smaller the best guess; the next answer that is not rejected is the digit."""
+
+    def rejecting(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["predictions"][0] |= {"rejected": True, "reason": reason}
+        route.fulfill(response=answer, json=body)
+
+    page.route("**/v1/predict*", rejecting)
+    page.locator("#file").set_input_files(SEVEN)
+    digit, guess = page.locator("#digit"), page.locator("#guess")
+    expect(digit).to_have_text(REASONS[reason])
+    expect(guess).to_have_text("best guess: 7")
+    sizes = [float(place.evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)")) for place in (digit, guess)]
+    assert sizes[0] > 2 * sizes[1]
+    assert digit.evaluate("(e) => e.scrollWidth <= e.clientWidth + 1"), "the words have room"
+    page.unroute("**/v1/predict*")
+    page.locator("#file").set_input_files(SEVEN)
+    expect(digit).to_have_text("7")
+    expect(guess).to_have_text("")
+    page.locator("#clear").click()
+    assert_blank(page)
