@@ -41,7 +41,9 @@ def distort(images: Tensor, distortion: Distortion, generator: torch.Generator) 
     """
     n, _, height, width = images.shape
     pixel = 2 / height  # affine_grid's coordinates run from −1 to 1
-    strength = 1 + (_WILDER - 1) * (torch.rand(n, generator=generator) < distortion.wild).float()
+    strength = torch.ones(n)
+    if distortion.wild:
+        strength[torch.rand(n, generator=generator) < distortion.wild] = _WILDER
 
     def uniform(size: float) -> Tensor:
         return (torch.rand(n, generator=generator) * 2 - 1) * (size * strength)

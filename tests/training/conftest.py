@@ -130,6 +130,6 @@ def mirror() -> Iterator[Mirror]:
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the pictures of a release empty: drawing them takes longer than all the rest."""
-    for name in ("draw_confusion", "draw_misread"):
+    for name in ("draw_confusion", "draw_misread", "draw_reliability"):
         monkeypatch.setattr(f"training.release.{name}", lambda _, path: path.touch())
     monkeypatch.setattr("training.__main__.draw_curves", lambda _, path: path.touch())

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 from service.engine import Engine
 from tests.training.conftest import make_manifest
 from training.data import Digits
-from training.evaluation import Evaluation, evaluate_model
+from training.evaluation import Evaluation, evaluate_model, interval
 from training.model import DigitNet
 
 
@@ -23,7 +23,7 @@ def sure_of(*digits: int) -> NDArray[np.float64]:
 def evaluation(labels: list[int], probabilities: NDArray[np.float64]) -> Evaluation:
     """Answers to black images of those labels."""
     images = np.zeros((len(labels), 1, 28, 28), np.uint8)
-    return Evaluation("some", Digits(images, np.array(labels, np.uint8)), probabilities)
+    return Evaluation("some", Digits(images, np.array(labels, np.uint8)), np.log(probabilities + 1e-99), probabilities)
 
 
 def test_the_figures_are_those_of_paper_and_pencil() -> None:
@@ -37,7 +37,11 @@ def test_the_figures_are_those_of_paper_and_pencil() -> None:
     for label, read in ((3, 3), (3, 8), (7, 7), (0, 0), (7, 1)):
         expected[label, read] = 1
     np.testing.assert_array_equal(found.confusion, expected)
-    assert found.metrics() == {"some_accuracy": found.accuracy, "some_loss": found.loss}
+    right, wrong = 0.09**2 + 9 * 0.01**2, 0.99**2 + 0.91**2 + 8 * 0.01**2
+    assert found.brier == pytest.approx([right, wrong, right, right, wrong])
+    brier = (3 * right + 2 * wrong) / 5
+    expected_figures = {"some_accuracy": 0.6, "some_loss": found.loss, "some_brier": pytest.approx(brier)}
+    assert found.metrics() == expected_figures
 
 
 def test_repeated_confusions_are_counted() -> None:
@@ -60,3 +64,13 @@ def test_a_model_s_answers_are_gathered_over_batches(network: DigitNet, digits: 
     assert found.probabilities.dtype == np.float64
     logits = network.double()(torch.tensor(some.images).double()).detach().numpy()
     np.testing.assert_allclose(found.probabilities, special.softmax(logits / 1.5, axis=1), rtol=0, atol=1e-5)
+
+
+def test_an_interval_covers_the_mean_as_often_as_it_says() -> None:
+    """Of 200 samples of 300 draws each, about 95 % have the true mean within; SciPy's bootstrap agrees on its ends."""
+    generator = np.random.default_rng(3)
+    samples = (generator.random((200, 300)) < 0.7).astype(np.float64)
+    found = [interval(sample, 300) for sample in samples]
+    assert 0.9 <= np.mean([low <= 0.7 <= high for low, high in found]) <= 0.99
+    theirs = stats.bootstrap((samples[0],), np.mean, method="percentile", n_resamples=2000, rng=1).confidence_interval
+    assert interval(samples[0]) == pytest.approx((theirs.low, theirs.high), abs=0.01)

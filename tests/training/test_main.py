@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,8 @@ from training.model import DigitNet
 Run = Callable[..., int]
 
 
-@dataclass(frozen=True)
-class Small(Configuration):
-    """A configuration that keeps 100 of the 300 digits of the small data set."""
-
-    validation: int = 100
+# It keeps 100 of the 300 digits of the small data set.
+SMALL = Configuration(validation=100, corrupted=0.3, copies=1, non_digits=0.15)
 
 
 @pytest.fixture
@@ -42,7 +38,7 @@ def run(small: Callable[..., Mnist], tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(command, "Mnist", small)
-    monkeypatch.setattr(command, "Configuration", Small)
+    monkeypatch.setattr(command, "RECIPES", {"robust": SMALL})
     return lambda *arguments: command.main(list(arguments))
 
 
@@ -65,6 +61,7 @@ def test_the_whole_way_ends_with_a_version(run: Run, capsys: pytest.CaptureFixtu
         "manifest.json",
         "misread.png",
         "model.onnx",
+        "reliability.png",
         *(variant.file for variant in manifest.variants.values()),
     }
     chosen = {name: manifest.training[name] for name in ("seed", "epochs", "batch", "limit", "digits", "validation")}
@@ -95,7 +92,8 @@ def test_each_step_alone_makes_the_same(run: Run, capsys: pytest.CaptureFixture[
     (checkpoint,) = Path("kept").glob("*/checkpoint.safetensors")
     assert run("export", "--checkpoint", str(checkpoint), "--out", "made", "--provider", "cpu", "--final") == 0
     figures = load_manifest(Path("made/digits/1")).metrics["seed 0"]
-    assert figures.keys() == {"validation_accuracy", "validation_loss", "test_accuracy", "test_loss"}
+    of_sets = {f"{name}_{figure}" for name in ("validation", "test") for figure in ("accuracy", "loss", "brier")}
+    assert figures.keys() == of_sets | {"redrawn_accuracy", "corrupted_accuracy", "non_digits_auc"}
     assert run("verify", "made/digits/1", "--provider", "cpu") == 0
     assert "verified in 117 comparisons" in capsys.readouterr().out
 

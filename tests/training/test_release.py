@@ -27,7 +27,7 @@ LABELS = "t10k-labels-idx1-ubyte"
 
 def test_a_version_is_whole_and_as_promised(checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path) -> None:
     """The folder has all files and nothing else, and the manifest says what the files and the checkpoint hold."""
-    folder = release(checkpoint, small(), tmp_path / "root", final=False, provider="cpu")
+    folder = release([checkpoint], small(), tmp_path / "root", final=False, provider="cpu")
     assert folder == tmp_path / "root" / "digits" / "1"
     manifest = load_manifest(folder)
     assert {path.name for path in folder.iterdir()} == FILES | {v.file for v in manifest.variants.values()}
@@ -46,7 +46,7 @@ def test_golden_inputs_are_validation_digits_with_float64_s_logits(
     checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path
 ) -> None:
     """One digit of each label, kept from training, with what the unfolded network says divided by the temperature."""
-    folder = release(checkpoint, small(), tmp_path, final=False, provider="cpu")
+    folder = release([checkpoint], small(), tmp_path, final=False, provider="cpu")
     _, validation = split(small().training(), 4, 100)
     known = {image.tobytes(): label for image, label in zip(validation.images, validation.labels, strict=True)}
     golden = load_manifest(folder).golden
@@ -62,10 +62,10 @@ def test_golden_inputs_are_validation_digits_with_float64_s_logits(
 @pytest.mark.usefixtures("without_pictures")
 def test_a_second_version_follows_and_gaps_stay(checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path) -> None:
     """The next number is one above the highest that is there, be that a version or a folder somebody left."""
-    assert release(checkpoint, small(), tmp_path, final=False, provider="cpu").name == "1"
-    assert release(checkpoint, small(), tmp_path, final=False, provider="cpu").name == "2"
+    assert release([checkpoint], small(), tmp_path, final=False, provider="cpu").name == "1"
+    assert release([checkpoint], small(), tmp_path, final=False, provider="cpu").name == "2"
     (tmp_path / "digits" / "10").mkdir()
-    assert release(checkpoint, small(), tmp_path, final=False, provider="cpu").name == "11"
+    assert release([checkpoint], small(), tmp_path, final=False, provider="cpu").name == "11"
     assert versions(tmp_path, "digits") == [1, 2, 11]
 
 
@@ -83,7 +83,7 @@ def test_the_test_labels_stay_unread_unless_final(
     labels = tmp_path / "mnist" / f"{LABELS}.gz"
     kept = labels.read_bytes()
     labels.unlink()
-    folder = release(checkpoint, small(), tmp_path / "a", final=False, provider="cpu")
+    folder = release([checkpoint], small(), tmp_path / "a", final=False, provider="cpu")
     manifest, card = load_manifest(folder), (folder / "README.md").read_text(encoding="utf-8")
     assert manifest.metrics.keys() == {"seed 4"}
     assert manifest.metrics["seed 4"].keys() == {"validation_accuracy", "validation_loss"}
@@ -92,11 +92,11 @@ def test_the_test_labels_stay_unread_unless_final(
     assert "| test |" not in card
 
     with pytest.raises(DataError, match=f"has no {LABELS}.gz$"):
-        release(checkpoint, small(), tmp_path / "b", final=True, provider="cpu")
+        release([checkpoint], small(), tmp_path / "b", final=True, provider="cpu")
     assert not (tmp_path / "b").exists()
 
     labels.write_bytes(kept)
-    folder = release(checkpoint, small(), tmp_path / "b", final=True, provider="cpu")
+    folder = release([checkpoint], small(), tmp_path / "b", final=True, provider="cpu")
     manifest, card = load_manifest(folder), (folder / "README.md").read_text(encoding="utf-8")
     accuracy, misread = misread_by(checkpoint, digits.take(slice(300, 340)))
     assert manifest.metrics["seed 4"]["test_accuracy"] == accuracy
@@ -112,7 +112,7 @@ def test_a_model_that_is_not_verified_leaves_nothing(
     """An export with another temperature than the checkpoint's fails, and no folder was made for it."""
     monkeypatch.setattr(training.release, "export", lambda _, metadata: export(fold(checkpoint.network, 1.3), metadata))
     with pytest.raises(ReleaseError, match="the engine refuses the model"):
-        release(checkpoint, small(), tmp_path / "root", final=False, provider="cpu")
+        release([checkpoint], small(), tmp_path / "root", final=False, provider="cpu")
     assert not (tmp_path / "root").exists()
 
 
@@ -128,9 +128,9 @@ def test_what_a_crash_left_is_no_version(
     with monkeypatch.context() as patched:
         patched.setattr(training.release, "write_card", fail)
         with pytest.raises(MemoryError):
-            release(checkpoint, small(), tmp_path, final=False, provider="cpu")
+            release([checkpoint], small(), tmp_path, final=False, provider="cpu")
     assert versions(tmp_path, "digits") == []
-    folder = release(checkpoint, small(), tmp_path, final=False, provider="cpu")
+    folder = release([checkpoint], small(), tmp_path, final=False, provider="cpu")
     assert list((tmp_path / "digits").iterdir()) == [folder]
 
 
@@ -163,9 +163,9 @@ def test_the_default_root_takes_only_worthy_models(
     (tmp_path / "link").symlink_to("models")
     for root in (Path("models"), tmp_path / "models", Path("link")):
         if message is None:
-            assert release(judged, small(), root, final=False, provider="cpu").exists()
+            assert release([judged], small(), root, final=False, provider="cpu").exists()
         else:
             with pytest.raises(ReleaseError, match=message):
-                release(judged, small(), root, final=False, provider="cpu")
+                release([judged], small(), root, final=False, provider="cpu")
             assert not (tmp_path / "models").exists()
-    assert release(judged, small(), tmp_path / "elsewhere", final=False, provider="cpu").exists()
+    assert release([judged], small(), tmp_path / "elsewhere", final=False, provider="cpu").exists()

@@ -11,14 +11,15 @@ from rich.console import Console
 from training.data import Digits
 from training.evaluation import Evaluation
 from training.model import ARCHITECTURE
-from training.report import draw_confusion, draw_curves, draw_misread, layer_table
+from training.report import draw_confusion, draw_curves, draw_misread, draw_reliability, layer_table
 
 
 def evaluation(digits: Digits, misread: int) -> Evaluation:
     """Answers to 150 real digits of which the first ones are read as the next digit."""
     some = digits.take(slice(150))
     read = (some.labels + (np.arange(150) < misread)) % 10
-    return Evaluation("some", some, 0.01 + 0.9 * np.eye(10)[read])
+    probabilities = 0.01 + 0.9 * np.eye(10)[read]
+    return Evaluation("some", some, np.log(probabilities), probabilities)
 
 
 def picture(path: Path) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
@@ -30,8 +31,9 @@ def picture(path: Path) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
 
 @pytest.mark.parametrize("misread", [0, 1, 13, 150])
 def test_pictures_are_drawn_of_any_number_of_mistakes(digits: Digits, tmp_path: Path, misread: int) -> None:
-    """None, one, a row and one, and more than are shown: both pictures can be drawn, and have ink."""
+    """None, one, a row and one, and more than are shown: every picture can be drawn, and has ink."""
     found = evaluation(digits, misread)
+    draw_reliability(found, tmp_path / "reliability.png")
     draw_confusion(found, tmp_path / "confusion.png")
     draw_misread(found, tmp_path / "misread.png")
     for path in tmp_path.iterdir():

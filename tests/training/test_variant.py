@@ -113,7 +113,7 @@ def test_accuracy_is_within_two_hundredths_of_a_point(
 
     def judgement(wrong: int) -> Evaluation:
         probabilities = np.eye(10)[(some.labels + (np.arange(5000) < wrong)) % 10]
-        return Evaluation("validation", some, probabilities)
+        return Evaluation("validation", some, probabilities, probabilities)
 
     monkeypatch.setattr(training.variant, "evaluate_model", lambda *_: judgement(40 + misread))
     if kept:
@@ -157,14 +157,14 @@ def test_it_is_calibrated_on_digits_that_trained(small: MakeMnist) -> None:
 @pytest.mark.usefixtures("without_pictures", "any_promise")
 def test_a_release_has_the_variant(checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path) -> None:
     """File, manifest and card of a new version have it, verified; its figures are of the sets that were read."""
-    folder = release(checkpoint, small(), tmp_path / "root", final=False, provider="cpu")
+    folder = release([checkpoint], small(), tmp_path / "root", final=False, provider="cpu")
     manifest = load_manifest(folder)
     assert load_model(folder, manifest, "int8") == (folder / "model.int8.onnx").read_bytes()
     assert manifest.variants["int8"].metrics.keys() == {"validation_accuracy", "validation_loss"}
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert card.count("## Variants") == card.count("| int8 | `model.int8.onnx` | 0.99 |") == 1
     assert "test accuracy" not in card
-    final = release(checkpoint, small(), tmp_path / "root", final=True, provider="cpu")
+    final = release([checkpoint], small(), tmp_path / "root", final=True, provider="cpu")
     assert "test_accuracy" in load_manifest(final).variants["int8"].metrics
 
 
@@ -173,7 +173,7 @@ def test_a_release_goes_without_a_variant_that_breaks_its_promise(
     checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path
 ) -> None:
     """The version is there all the same, and its card says why there is no faster one."""
-    folder = release(checkpoint, small(), tmp_path / "root", final=False, provider="cpu")
+    folder = release([checkpoint], small(), tmp_path / "root", final=False, provider="cpu")
     assert load_manifest(folder).variants == {}
     assert not (folder / "model.int8.onnx").exists()
     card = (folder / "README.md").read_text(encoding="utf-8")
@@ -190,7 +190,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def older(checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path, without_pictures: None) -> Path:  # noqa: ARG001
     """A version from before there were variants, whose test labels were not read."""
-    folder = release(checkpoint, small(), tmp_path / "root", final=False, provider="cpu")
+    folder = release([checkpoint], small(), tmp_path / "root", final=False, provider="cpu")
     manifest = load_manifest(folder)
     save_manifest(manifest.model_copy(update={"variants": {}}), folder)
     (folder / "model.int8.onnx").unlink(missing_ok=True)
