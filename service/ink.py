@@ -37,6 +37,8 @@ _COARSE = 56  # pixels along the longest side of what the paper's light is estim
 _STROKE = 0.3  # of the longest side: no stroke is as wide, so what is wider is light on the paper
 _RING = 0.06  # of the longest side: how wide a border is looked at for what is on the paper besides the ink
 _SPECK = 0.06  # of the largest connected ink's area: what is smaller, and apart, is a speck where there are many
+_SHADE = 0.12  # of the light's range: fainter ink is told from what is left of a shadow by nothing
+_SCATTERED = 0.25, 20  # less of all strong ink than that in the largest of more pieces than that: noise alone
 _DUST = 0.01  # of the largest connected ink's area: what is smaller, and apart, is never a part of a digit
 _MANY = 3  # specks: fewer may well be parts of the digit
 _SMALL = 64  # pixels along the longest side: up to here a single pixel can cover a stroke
@@ -104,7 +106,8 @@ def _from_uneven(grey: Grey) -> Drawn | None:
     ink *= np.float32(sign)
     top = _top(ink)
     floor = _floor(ink, top)
-    if top - floor < FAINTEST:
+    least, most, _, _ = cv2.minMaxLoc(light)
+    if top - floor < FAINTEST + _SHADE * (most - least):
         return None
     ink -= np.float32(floor)
     ink *= np.float32(255 / (top - floor))
@@ -119,24 +122,22 @@ def _light(coarse: Grey) -> tuple[Grey, int]:
     """
     height, width = coarse.shape
     basis, fit = _surface(height, width)
-    values = coarse.ravel()
-    border = values[_ring(height, width)]
-    light = basis @ (fit @ border)
+    values = coarse.reshape(-1, 1)
+    light = basis @ (fit @ values[_ring(height, width)])
     rest = values - light
-    # Twice more through all that looks like paper: ink that touches the border has bent the surface.
-    for _ in range(2):
-        spread = max(float(np.median(np.abs(rest))), 1.0) * 2.5
-        weight = (np.abs(rest) < spread).astype(np.float32)
-        weighted = basis * weight[:, None]
-        light = basis @ np.linalg.solve(weighted.T @ basis + _RIDGE, weighted.T @ values)
-        rest = values - light
-    sign = 1 if float(np.sum(rest * rest * rest)) > 0 else -1
-    rest = (sign * rest).reshape(height, width)
+    # Once more through all that looks like paper: ink that touches the border has bent the surface.
+    spread = max(cv2.norm(rest, cv2.NORM_L1) / len(rest), 1.0) * 1.5
+    weighted = basis * (cv2.absdiff(rest, 0.0) < spread)
+    _, factors = cv2.solve(weighted.T @ basis + _RIDGE, weighted.T @ values, flags=cv2.DECOMP_CHOLESKY)
+    light = basis @ factors
+    rest = (values - light).reshape(height, width)
+    sign = 1 if cv2.sumElems(rest * rest * rest)[0] > 0 else -1
+    rest *= np.float32(sign)
     side = 2 * round(_STROKE * max(height, width) / 2) + 1
-    kernel = np.ones((min(side, 2 * height - 1), min(side, 2 * width - 1)), np.uint8)
+    kernel = np.ones((side, side), np.uint8)
     wide = cv2.morphologyEx(cv2.GaussianBlur(rest, (3, 3), 0), cv2.MORPH_OPEN, kernel)
     wide = cv2.blur(wide, (side // 2 | 1, side // 2 | 1))
-    return (light.reshape(height, width) + sign * wide).astype(np.float32), sign
+    return light.reshape(height, width) + np.float32(sign) * wide, sign
 
 
 _RIDGE = np.eye(6, dtype=np.float32) * 1e-2
@@ -181,7 +182,8 @@ def _floor(ink: Ink, top: float) -> float:
     height, width = ink.shape
     border = ink.ravel()[_ring(height, width)]
     border = np.sort(border[:: max(1, len(border) // 2000)])
-    noise = 1.5 * float(np.median(np.abs(border - border[len(border) // 2])))
+    # A quarter of the border is as far above its median as normal noise is by 0.67 of its deviation.
+    noise = 1.5 * float(border[3 * len(border) // 4] - border[len(border) // 2])
     least = max(3 * noise, 0.06 * top)
     for share in (0.99, 0.95, 0.9, 0.8):
         level = 1.1 * float(border[int(share * (len(border) - 1))])
@@ -202,17 +204,17 @@ def _without_outliers(grey: Grey) -> Grey:
     if not cv2.countNonZero(far):
         return grey
     if max(grey.shape) <= _SMALL:
-        # Neighbours nearer to the pixel than half of its distance from the median are like it.
-        like = np.zeros(grey.shape, np.uint8)
+        y, x = np.nonzero(far)
         padded = cv2.copyMakeBorder(grey, 1, 1, 1, 1, cv2.BORDER_REFLECT_101)
-        height, width = grey.shape
-        limit = difference * np.float32(0.5)
-        for dy in (0, 1, 2):
-            for dx in (0, 1, 2):
-                if (dy, dx) != (1, 1):
-                    beside = padded[dy : dy + height, dx : dx + width]
-                    like |= cv2.compare(cv2.absdiff(beside, grey), limit, cv2.CMP_LT)
-        far &= ~like
+        row = padded.shape[1]
+        places = (y + 1) * row + x + 1
+        around = padded.ravel()[places[:, None] + np.array((-row - 1, -row, -row + 1, -1, 1, row - 1, row, row + 1))]
+        # Neighbours nearer to the pixel than half of its distance from the median are like it.
+        like = np.abs(around - grey[y, x][:, None]) < 0.5 * difference[y, x][:, None]
+        alone = ~like.any(axis=1)
+        clean = grey.copy()
+        clean[y[alone], x[alone]] = middle[y[alone], x[alone]]
+        return clean
     clean = grey.copy()
     cv2.copyTo(middle, far, clean)
     return clean
@@ -227,6 +229,8 @@ def _drawn(ink: Ink) -> Drawn | None:
     area = stats[:, cv2.CC_STAT_AREA].copy()
     area[0] = 0  # the ground's
     largest = int(area.max())
+    if count > _SCATTERED[1] and largest < _SCATTERED[0] * int(area.sum()):
+        return None
     small = area < _SPECK * largest
     small[0] = False
     if np.count_nonzero(small) < _MANY:
