@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from service.engine import Engine, Provider
+from service.engine import Provider
 from service.manifest import MODEL_FILE, Golden, Manifest, Rejection, save_manifest
 from service.rejection import evidence
 from training.calibrate import fit_rejection
@@ -26,7 +26,7 @@ from training.model import ARCHITECTURE, DigitNet, predict
 from training.report import CARD_FILE, draw_confusion, draw_misread, draw_reliability, write_card
 from training.robustness import Robustness, judge
 from training.variant import INT8, INT8_FILE, calibration_images, make_int8
-from training.verify import verify
+from training.verify import opened, verify
 
 DEFAULT_ROOT = Path("models")
 NAME = "digits"
@@ -140,7 +140,7 @@ def _candidate(checkpoint: Checkpoint, mnist: Mnist, version: str, final: bool, 
         metrics={seed: checkpoint.metrics},
         libraries=_library_versions(),
     )
-    engine = Engine(model, manifest, provider=provider)
+    engine = opened(model, manifest, provider)
     logits, probabilities = answers(engine, validation.images)
     rejection = fit_rejection(evidence(logits, temperature), probabilities.max(axis=1))
     evaluations = [Evaluation("validation", validation, logits, probabilities)]

@@ -120,13 +120,22 @@ def _ways(
     yield "PyTorch float64, folded", _Torch(folded)
     yield "PyTorch float32, folded", _Torch(copy.deepcopy(folded).float())
     for optimise in (True, False):
-        try:
-            engine = Engine(model, manifest, provider=provider, optimise=optimise)
-        except ModelError as error:
-            raise ReleaseError(f"the engine refuses the model: {error}") from error
+        engine = opened(model, manifest, provider, optimise=optimise)
         for batch in BATCHES:
             graph = "optimised" if optimise else "as written"
             yield f"ONNX Runtime ({engine.provider}), {graph}, batch {batch}", _Serving(engine, batch)
+
+
+def opened(model: bytes, manifest: Manifest, provider: Provider, *, optimise: bool = True) -> Engine:
+    """The engine that will serve, with the model of that manifest.
+
+    Raises:
+        ReleaseError: the engine refuses the model.
+    """
+    try:
+        return Engine(model, manifest, provider=provider, optimise=optimise)
+    except ModelError as error:
+        raise ReleaseError(f"the engine refuses the model: {error}") from error
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from training.augment import Distortion, distort
 from training.data import Digits
@@ -153,3 +154,27 @@ def test_elastic_displacements_are_smooth() -> None:
     """With the lattice that trains, neighbouring pixels move by nearly the same: far less apart than strangers."""
     moved = sources(elastic=0.9) - np.stack([X, Y])[:, None]
     assert np.abs(np.diff(moved, axis=3)).mean() < 0.3 * np.abs(moved - np.roll(moved, 1, axis=1)).mean()
+
+
+def test_strokes_grow_and_shrink_by_at_most_their_share(digits: Digits) -> None:
+    """Half of the images keep their pixels; the others lie between SciPy's erosion and dilation, at most in part."""
+    images = torch.tensor(digits.images[:300]).double()
+    after = distort(images, dataclasses.replace(NONE, stroke=0.7), seeded()).numpy()[:, 0]
+    before = images.numpy()[:, 0]
+    thick = np.stack([ndimage.grey_dilation(image, (3, 3)) for image in before])
+    thin = np.stack([ndimage.grey_erosion(image, (3, 3)) for image in before])
+    room = 0.01 + 1e-9  # of the resampling's coordinates
+    assert (after <= before + 0.7 * (thick - before) + room).all()
+    assert (after >= before - 0.7 * (before - thin) - room).all()
+    ink = after.sum(axis=(1, 2)) / before.sum(axis=(1, 2))
+    assert (np.abs(ink - 1) < 1e-4).mean() == pytest.approx(0.5, abs=0.1)
+    assert (ink > 1.001).mean() == pytest.approx(0.25, abs=0.08)
+    assert ink.max() > 1.2 and ink.min() < 0.8
+
+
+def test_wild_images_are_distorted_nearly_twice_as_much() -> None:
+    """The share of them moves further than the size allows the others, and none further than 1.8 times that."""
+    moved = np.abs(sources(shift=1, wild=0.3) - np.stack([X, Y])[:, None])[..., 0, 0].max(axis=0)
+    assert moved.max() <= 1.8 + WAVE
+    # Of two draws up to 1.8 one or both are beyond 1 with that chance.
+    assert (moved > 1 + WAVE).mean() == pytest.approx(0.3 * (1 - (1.05 / 1.8) ** 2), abs=0.07)

@@ -1,4 +1,4 @@
-"""The calibration temperature against another minimiser, and a temperature that is known."""
+"""The calibration temperature against another minimiser, one that is known, and the thresholds by their counts."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from training.calibrate import fit_temperature
+from training.calibrate import AMBIGUOUS, NOT_A_DIGIT, fit_rejection, fit_temperature
 
 
 def sample(seed: int, count: int, sharpness: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -47,3 +47,18 @@ def test_a_network_that_is_never_wrong_gets_a_finite_temperature() -> None:
     """Where cross-entropy falls for ever as the temperature does, the search ends at its bound."""
     logits = torch.eye(10)
     assert fit_temperature(logits, torch.arange(10)) == pytest.approx(1 / 20)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.integers(1_000, 6_000))
+def test_the_thresholds_reject_their_shares(seed: int, count: int) -> None:
+    """Of the digits that they are fitted on, at most their shares are below them, and nearly that; together < 0.5 %."""
+    generator = np.random.default_rng(seed)
+    evidence, confidences = generator.normal(5, 2, count), generator.beta(20, 1, count)
+    found = fit_rejection(evidence, confidences)
+    assert found.evidence is not None and found.confidence is not None
+    unlike = evidence < found.evidence
+    unsure = ~unlike & (confidences < found.confidence)
+    assert abs(unlike.sum() - NOT_A_DIGIT * count) <= 1
+    assert abs(unsure.sum() - AMBIGUOUS * count) <= 1
+    assert (unlike | unsure).mean() <= 0.005

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import special
 from torch.optim.swa_utils import AveragedModel
 
 from training.augment import Distortion
 from training.configuration import Configuration
 from training.data import Digits
 from training.errors import CheckpointError, TrainingError
-from training.fit import JOURNAL_FILE, STATE_FILE, choose_device, evaluate, fit, learning_rate
+from training.fit import JOURNAL_FILE, STATE_FILE, choose_device, digit_loss, evaluate, fit, learning_rate
 from training.journal import Journal, read_journal
 from training.model import DigitNet
 
@@ -325,3 +326,27 @@ def test_a_device_that_pytorch_cannot_use_is_refused(
         else:
             with pytest.raises(TrainingError, match=rf"^PyTorch \S+ cannot use {name} here, only {usable}$"):
                 choose_device(name)
+
+
+def test_non_digits_are_an_eleventh_class_of_logit_zero() -> None:
+    """The loss is SciPy's log-softmax over ten logits and a zero; without non-digits it is that of the ten."""
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(0, 3, (20, 10)), generator.integers(0, 11, 20)
+    given, wanted = torch.tensor(logits), torch.tensor(labels)
+    mixed = dataclasses.replace(SHORT, non_digits=0.1)
+    expected = -special.log_softmax(np.column_stack((logits, np.zeros(20))), axis=1)[range(20), labels].mean()
+    assert digit_loss(given, wanted, mixed).item() == pytest.approx(expected)
+    alone = wanted.clamp(max=9)
+    expected = -special.log_softmax(logits, axis=1)[range(20), alone.numpy()].mean()
+    assert digit_loss(given, alone, SHORT).item() == pytest.approx(expected)
+
+
+def test_a_mixed_run_goes_on_to_the_same_weights(digits: Digits, tmp_path: Path) -> None:
+    """With corrupted digits and non-digits too: interrupted or not, bit for bit, and not to a plain run's."""
+    mixed = dataclasses.replace(SHORT, corrupted=0.4, copies=1, non_digits=0.3)
+    whole = run(digits, tmp_path / "whole", mixed)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run, "__defaults__", (mixed,))
+        interrupted_run(digits, tmp_path / "cut", call=4)
+    assert same(run(digits, tmp_path / "cut", mixed), whole)
+    assert not same(whole, run(digits, tmp_path / "plain"))

@@ -37,6 +37,12 @@ def test_every_activation_has_its_layer_s_shape(network: DigitNet) -> None:
     torch.testing.assert_close(network(torch.zeros(3, 1, 28, 28)), values["logits"], rtol=0, atol=0)
 
 
+def test_pooling_first_changes_no_logit(network: DigitNet, digits: Digits) -> None:
+    """The forward pass gives real digits the logits of the layers one after the other, bit for bit."""
+    images = torch.tensor(digits.images[:50]).float()
+    torch.testing.assert_close(network(images), network.activations(images)["logits"], rtol=0, atol=0)
+
+
 def test_what_trains_has_954_002_parameters(network: DigitNet) -> None:
     """The module's tensors that a gradient changes are as many as the arithmetic of its layers says."""
     counts = {name: parameter.numel() for name, parameter in network.named_parameters()}

@@ -18,10 +18,13 @@ from training.data import Digits, Mnist, split
 from training.errors import DataError, ReleaseError
 from training.export import export
 from training.fold import fold
+from training.model import DigitNet
 from training.release import release
 
 MakeMnist = Callable[..., Mnist]
-FILES = {"model.onnx", "manifest.json", "README.md", "confusion.png", "misread.png", "checkpoint.safetensors"}
+PICTURES = {"confusion.png", "misread.png", "reliability.png"}
+FILES = {"model.onnx", "manifest.json", "README.md", "checkpoint.safetensors"} | PICTURES
+ROBUSTNESS = {"redrawn_accuracy", "corrupted_accuracy", "non_digits_auc"}
 LABELS = "t10k-labels-idx1-ubyte"
 
 
@@ -86,7 +89,8 @@ def test_the_test_labels_stay_unread_unless_final(
     folder = release([checkpoint], small(), tmp_path / "a", final=False, provider="cpu")
     manifest, card = load_manifest(folder), (folder / "README.md").read_text(encoding="utf-8")
     assert manifest.metrics.keys() == {"seed 4"}
-    assert manifest.metrics["seed 4"].keys() == {"validation_accuracy", "validation_loss"}
+    of_validation = {"validation_accuracy", "validation_loss", "validation_brier"}
+    assert manifest.metrics["seed 4"].keys() == of_validation | ROBUSTNESS
     assert LABELS not in manifest.data
     assert "The test labels were not read." in card
     assert "| test |" not in card
@@ -169,3 +173,39 @@ def test_the_default_root_takes_only_worthy_models(
                 release([judged], small(), root, final=False, provider="cpu")
             assert not (tmp_path / "models").exists()
     assert release([judged], small(), tmp_path / "elsewhere", final=False, provider="cpu").exists()
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_of_several_seeds_the_median_is_released(
+    checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path, digits: Digits
+) -> None:
+    """Of three networks, each of which knows one digit alone, the one between is exported, by the test set.
+
+    The figures of all three are in the manifest, and the card has their mean and spread, as NumPy has them.
+    """
+    test = digits.take(slice(300, 340)).labels
+    shares = {digit: float(np.mean(test == digit)) for digit in range(10)}
+    low, *_, high = sorted(shares, key=shares.__getitem__)
+    middle = next(digit for digit in shares if shares[low] < shares[digit] < shares[high])
+    checkpoints = []
+    for seed, digit in enumerate((high, middle, low)):
+        network = DigitNet(33.3, 78.6)
+        with torch.no_grad():
+            network.fc2.weight.zero_()
+            network.fc2.bias.copy_(torch.eye(10)[digit])
+        configuration = dataclasses.replace(checkpoint.configuration, seed=seed)
+        checkpoints.append(dataclasses.replace(checkpoint, configuration=configuration, network=network.eval()))
+    folder = release(checkpoints, small(), tmp_path, final=True, provider="cpu")
+    assert load_checkpoint(folder / "checkpoint.safetensors").configuration.seed == 1
+    metrics = load_manifest(folder).metrics
+    found = [metrics[f"seed {seed}"]["test_accuracy"] for seed in range(3)]
+    assert found == [shares[high], shares[middle], shares[low]]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    (header,) = (line for line in card.splitlines() if "redrawn accuracy" in line)
+    column = [cell.strip() for cell in header.split("|")].index("test accuracy")
+    rows = {
+        cells[1].strip(): cells[column].strip()
+        for cells in (row.split("|") for row in card.splitlines())
+        if len(cells) > column
+    }
+    assert (rows["mean"], rows["standard deviation"]) == (f"{np.mean(found):.2%}", f"{np.std(found, ddof=1):.2%}")

@@ -160,7 +160,7 @@ def test_a_release_has_the_variant(checkpoint: Checkpoint, small: MakeMnist, tmp
     folder = release([checkpoint], small(), tmp_path / "root", final=False, provider="cpu")
     manifest = load_manifest(folder)
     assert load_model(folder, manifest, "int8") == (folder / "model.int8.onnx").read_bytes()
-    assert manifest.variants["int8"].metrics.keys() == {"validation_accuracy", "validation_loss"}
+    assert manifest.variants["int8"].metrics.keys() == {f"validation_{name}" for name in ("accuracy", "loss", "brier")}
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert card.count("## Variants") == card.count("| int8 | `model.int8.onnx` | 0.99 |") == 1
     assert "test accuracy" not in card
