@@ -11,7 +11,7 @@ BIN = $(VENV)/bin
 # A stamp stands for an installed set of extras; a newer pyproject.toml or another runtime makes it out of date.
 STAMP = $(VENV)/.installed-$(RUNTIME)
 
-.PHONY: help setup serve test train bench lint proto clean
+.PHONY: help setup serve test train reproduce bench lint proto clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -25,6 +25,9 @@ test: $(STAMP)-train-dev ## run the tests
 
 train: $(STAMP)-train ## train, export and verify a new model version (ARGS='--epochs 30')
 	$(BIN)/python -m training $(ARGS)
+
+reproduce: $(STAMP)-train ## train seeds 0 to 4, evaluate them on the test set, release the median one
+	$(BIN)/python -m training reproduce --final $(ARGS)
 
 bench: $(STAMP)-train-dev ## run the benchmarks (ARGS='--quick')
 	$(BIN)/python -m benchmarks $(ARGS)

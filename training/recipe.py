@@ -23,5 +23,21 @@ RECIPES: Mapping[str, Configuration] = {
 SEEDS = range(5)
 """Those of every published figure of several seeds."""
 
-ABLATIONS: tuple[str, ...] = ()
+ABLATIONS = (
+    "## Ablations",
+    "",
+    "What each part brought in short runs of 8 epochs, judged on the validation digits of seed 0, on sets made with an "
+    "earlier state of the intake. One run each, so a difference of fewer than ten misread digits is noise.",
+    "",
+    "| recipe | clean, misread of 5,000 | redrawn, misread | corrupted, misread | non-digits, mean area |",
+    "| --- | ---: | ---: | ---: | ---: |",
+    "| distortions alone | 33 | 10.98% | 14.34% | 0.9721 |",
+    "| and 30 % corrupted digits | 39 | 8.71% | 5.34% | 0.9840 |",
+    "| and 12 non-digits a hundred digits | 40 | 8.43% | 5.22% | 0.9950 |",
+    "| and strokes redrawn, a quarter wild | 40 | 5.46% | 5.66% | 0.9940 |",
+    "| and dropout 0.2 for 0.4 | 37 | 4.62% | 5.29% | 0.9947 |",
+    "| the third, at twice the rate | 35 | 8.82% | 5.57% | 0.9950 |",
+    "| the third, in batches of 64 at rate 0.08 | 37 | 8.84% | 5.22% | 0.9953 |",
+    "",
+)
 """What each part of the robust recipe brought, as lines of the model card."""
