@@ -20,12 +20,14 @@ class Task:
 
     Attributes:
         http, grpc: where the service is, host and port.
+        version: of the model that it serves.
         images: MNIST's test digits, uint8 (n, 1, 28, 28).
         expected: the outputs that ONNX Runtime alone gives for them, by name, float32 (n, …).
     """
 
     http: str
     grpc: str
+    version: str
     images: NDArray[np.uint8]
     expected: dict[str, NDArray[np.float32]]
 
@@ -34,7 +36,7 @@ def task() -> Task:
     """The task of the environment's variables; of no flags, since kserve reads all flags for itself."""
     with np.load(os.environ["DIGITS"]) as arrays:
         expected = {name: arrays[name] for name in arrays.files if name != "images"}
-        return Task(os.environ["HTTP"], os.environ["GRPC"], arrays["images"], expected)
+        return Task(os.environ["HTTP"], os.environ["GRPC"], os.environ["VERSION"], arrays["images"], expected)
 
 
 def begin(package: str, which: str) -> None:

@@ -26,7 +26,7 @@ from google.protobuf.descriptor_pb2 import (
 from service.protocol.grpc import inference_pb2 as pb
 from tests.conftest import Mnist
 from tests.service.protocol.grpc.calling import free_port
-from tests.service.serving import ROOT, process
+from tests.service.serving import ROOT, VERSION, process
 
 pytestmark = pytest.mark.clients
 
@@ -55,6 +55,7 @@ def given(tmp_path_factory: pytest.TempPathFactory, mnist: Mnist, model_bytes: b
         yield {
             "HTTP": f"127.0.0.1:{running.port}",
             "GRPC": f"127.0.0.1:{port}",
+            "VERSION": VERSION,
             "DIGITS": str(folder / "digits.npz"),
         }
 

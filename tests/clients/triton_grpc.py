@@ -65,7 +65,7 @@ def infer(client: Any, task: Task) -> None:
     names = ("conv1", "probabilities", "fc1_relu")
     agree("feature maps", task, arrays(client.infer("digits", given(task, 3), outputs=wanted(*names)), *names))
     answer = client.infer(
-        "digits", given(task, 1), model_version="1", request_id="seven", timeout=1_000_000, client_timeout=30
+        "digits", given(task, 1), model_version=task.version, request_id="seven", timeout=1_000_000, client_timeout=30
     ).get_response()
     say("version and id", answer.model_name, answer.model_version, answer.id)
     best = client.infer("digits", given(task, 3), outputs=wanted("probabilities", classes=2)).as_numpy("probabilities")

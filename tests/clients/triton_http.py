@@ -33,11 +33,12 @@ def arrays(answer: Any, *names: str) -> dict[str, Any]:
     return {name: answer.as_numpy(name) for name in names}
 
 
-def about(client: Any) -> None:
+def about(client: Any, task: Task) -> None:
     """Health, metadata, configuration, statistics and the repository."""
     say("live, ready, model ready", client.is_server_live(), client.is_server_ready(), client.is_model_ready("digits"))
-    say("version 1 ready, version 9 ready, cats ready", *[
-        client.is_model_ready(name, version) for name, version in (("digits", "1"), ("digits", "9"), ("cats", ""))
+    say(f"version {task.version} ready, version 9 ready, cats ready", *[
+        client.is_model_ready(name, version)
+        for name, version in (("digits", task.version), ("digits", "9"), ("cats", ""))
     ])  # fmt: skip
     server = client.get_server_metadata()
     say("server", server["name"], *server["extensions"])
@@ -66,7 +67,7 @@ def infer(client: Any, task: Task) -> None:
     names = ("conv1", "probabilities", "fc1_relu")
     answer = client.infer("digits", given(task, 3), outputs=wanted(*names))
     agree("feature maps", task, arrays(answer, *names))
-    answer = client.infer("digits", given(task, 1), model_version="1", request_id="seven", timeout=1_000_000)
+    answer = client.infer("digits", given(task, 1), model_version=task.version, request_id="seven", timeout=1_000_000)
     said = answer.get_response()
     say("version and id", said["model_name"], said["model_version"], said["id"])
     for binary in (True, False):
@@ -131,7 +132,7 @@ def main() -> None:
     given_task = task()
     begin("tritonclient", "http, blocking")
     with triton.InferenceServerClient(given_task.http, concurrency=8) as client:
-        about(client)
+        about(client, given_task)
         infer(client, given_task)
         concurrent(client, given_task)
         wrong(client, given_task)

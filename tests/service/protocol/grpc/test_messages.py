@@ -12,6 +12,7 @@ from service.protocol.grpc import inference_pb2 as pb
 from tests.conftest import Mnist
 from tests.service.protocol.grpc.calling import asking, tensors
 from tests.service.protocol.grpc.conftest import Served
+from tests.service.serving import VERSION
 
 Reference = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
 
@@ -24,7 +25,7 @@ def test_values_are_those_of_plain_onnx_runtime(
     """Raw or as numbers, the digits lead to both outputs, raw and as ONNX Runtime alone has them."""
     images = mnist.images[:count]
     answer = served.grpc.call("ModelInfer", asking(images, raw=raw))
-    assert (answer.model_name, answer.model_version, answer.id) == ("digits", "1", "")
+    assert (answer.model_name, answer.model_version, answer.id) == ("digits", VERSION, "")
     found = tensors(answer)
     assert list(found) == ["logits", "probabilities"]
     for name, expected in zip(found, plain.run(list(found), {"image": images[:, None]}), strict=True):
@@ -79,8 +80,8 @@ def test_classification_tells_the_best_with_their_labels(served: Served, mnist: 
 
 def test_the_version_and_the_id_come_back(served: Served, mnist: Mnist) -> None:
     """A version that is served may be named, and an id is given back."""
-    answer = served.grpc.call("ModelInfer", asking(mnist.images[:1], model_version="1", id="a-7"))
-    assert (answer.model_version, answer.id) == ("1", "a-7")
+    answer = served.grpc.call("ModelInfer", asking(mnist.images[:1], model_version=VERSION, id="a-7"))
+    assert (answer.model_version, answer.id) == (VERSION, "a-7")
 
 
 def _another(**changes: Any) -> Callable[[Any], None]:

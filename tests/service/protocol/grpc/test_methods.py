@@ -15,7 +15,7 @@ from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.protocol.grpc.calling import asking, calling, free_port, tensors
 from tests.service.protocol.grpc.conftest import Served
-from tests.service.serving import MODELS, serving
+from tests.service.serving import MODELS, VERSION, serving
 
 
 def _plain(message: Any) -> Any:
@@ -45,7 +45,7 @@ def test_health_is_told(served: Served) -> None:
     assert served.grpc.call("ServerLive").live
     assert served.grpc.call("ServerReady").ready
     assert served.grpc.call("ModelReady", pb.ModelReadyRequest(name="digits")).ready
-    assert served.grpc.call("ModelReady", pb.ModelReadyRequest(name="digits", version="1")).ready
+    assert served.grpc.call("ModelReady", pb.ModelReadyRequest(name="digits", version=VERSION)).ready
 
 
 def test_a_model_that_is_not_loaded_is_not_ready(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_the_repository_lists_the_model(served: Served) -> None:
     """It is ready, and so among those that are."""
     for request in (pb.RepositoryIndexRequest(), pb.RepositoryIndexRequest(ready=True)):
         (model,) = served.grpc.call("RepositoryIndex", request).models
-        assert (model.name, model.version, model.state, model.reason) == ("digits", "1", "READY", "")
+        assert (model.name, model.version, model.state, model.reason) == ("digits", VERSION, "READY", "")
 
 
 def test_a_model_that_failed_is_listed_as_unavailable(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
