@@ -105,8 +105,10 @@ def draw_reliability(evaluation: Evaluation, path: Path) -> None:
         axes.annotate(
             f"{inside.sum():,}", (confidences[inside].mean(), mean), (6, -12), textcoords="offset points", size=7
         )
-    axes.plot((0, 1), (0, 1), lw=0.8, color="grey")
-    axes.set(xlabel="mean confidence", ylabel="share read right", xlim=(0.3, 1.01), ylim=(0.2, 1.02))
+    line = np.linspace(0.25, 0.9999, 500)
+    axes.plot(line, line, lw=0.8, color="grey")
+    axes.set_xscale("logit", one_half="0.5")  # or nearly all would lie upon each other at 1
+    axes.set(xlabel="mean confidence", ylabel="share read right", ylim=(0.2, 1.02))
     axes.set_title(f"{evaluation.name}: confidence and truth, images in each bin", size=9)
     figure.savefig(path, dpi=120)
 
@@ -241,7 +243,7 @@ def with_variants(card: str, manifest: Manifest, folder: Path) -> str:
 def _variants(manifest: Manifest, folder: Path, refused: str) -> list[str]:
     if not manifest.variants:
         return ["", f"There is none: {refused}.", ""]
-    figures = {name: value for values in manifest.metrics.values() for name, value in values.items()}
+    figures = manifest.metrics[f"seed {manifest.training['seed']}"]
     sets = [name for name in ("validation", "test") if f"{name}_accuracy" in figures]
     header = ["precision", "file", "MB", *(f"{name} accuracy" for name in sets), "same digit", "SHA-256"]
     rows = [("float32", MODEL_FILE, figures, "", manifest.sha256)] + [

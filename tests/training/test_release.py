@@ -208,4 +208,6 @@ def test_of_several_seeds_the_median_is_released(
         for cells in (row.split("|") for row in card.splitlines())
         if len(cells) > column
     }
+    (float32,) = (line for line in card.splitlines() if line.startswith("| float32 |"))
+    assert f" {shares[middle]:.2%} " in float32  # its own figure, and not another seed's
     assert (rows["mean"], rows["standard deviation"]) == (f"{np.mean(found):.2%}", f"{np.std(found, ddof=1):.2%}")
