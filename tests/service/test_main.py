@@ -68,7 +68,7 @@ def refusal(*flags: str) -> str:
 @pytest.fixture
 def copied(tmp_path: Path, model_folder: Path) -> Path:
     """The shipped version, in a models folder of the test's own."""
-    return Path(shutil.copytree(model_folder, tmp_path / "digits" / "1"))
+    return Path(shutil.copytree(model_folder, tmp_path / "digits" / model_folder.name))
 
 
 @pytest.mark.parametrize("place", [5000, -1])
