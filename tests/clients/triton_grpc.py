@@ -35,12 +35,12 @@ def arrays(answer: Any, *names: str) -> dict[str, Any]:
     return {name: answer.as_numpy(name) for name in names}
 
 
-def about(client: Any) -> None:
+def about(client: Any, task: Task) -> None:
     """Health, metadata, configuration, statistics and the repository."""
     say("live, ready, model ready", client.is_server_live(), client.is_server_ready(), client.is_model_ready("digits"))
     server = client.get_server_metadata()
     say("server", server.name, *server.extensions)
-    model = client.get_model_metadata("digits", "1", as_json=True)
+    model = client.get_model_metadata("digits", task.version, as_json=True)
     say("inputs", *[(tensor["name"], tensor["datatype"], tensor["shape"]) for tensor in model["inputs"]])
     say("outputs", *[(tensor["name"], tensor["datatype"], tensor["shape"]) for tensor in model["outputs"]])
     config = client.get_model_config("digits").config
@@ -104,7 +104,7 @@ def concurrent(client: Any, task: Task) -> None:
     say("refused in the stream", answers.get(timeout=60)[1].message())
     client.stop_stream()
     agree("a stream of 8", task, {name: np.concatenate([one[name] for one in in_order]) for name in NAMES})
-    after = client.get_inference_statistics("digits", "1").model_stats[0].inference_count
+    after = client.get_inference_statistics("digits", task.version).model_stats[0].inference_count
     say("counted", after - before, "images")
 
 
@@ -150,7 +150,7 @@ def main() -> None:
     given_task = task()
     begin("tritonclient", "grpc, blocking")
     with triton.InferenceServerClient(given_task.grpc) as client:
-        about(client)
+        about(client, given_task)
         infer(client, given_task)
         concurrent(client, given_task)
         wrong(client, given_task)

@@ -42,7 +42,7 @@ def about(client: Any, task: Task) -> None:
     ])  # fmt: skip
     server = client.get_server_metadata()
     say("server", server["name"], *server["extensions"])
-    model = client.get_model_metadata("digits", "1")
+    model = client.get_model_metadata("digits", task.version)
     say("inputs", *[(tensor["name"], tensor["datatype"], tensor["shape"]) for tensor in model["inputs"]])
     say("outputs", *[(tensor["name"], tensor["datatype"], tensor["shape"]) for tensor in model["outputs"]])
     config = client.get_model_config("digits")
@@ -88,7 +88,7 @@ def concurrent(client: Any, task: Task) -> None:
     waiting = [client.async_infer("digits", given(task, 4, first=4 * n), outputs=wanted(*NAMES)) for n in range(32)]
     found = [arrays(each.get_result(), *NAMES) for each in waiting]
     agree("32 at once", task, {name: np.concatenate([one[name] for one in found]) for name in NAMES})
-    after = client.get_inference_statistics("digits", "1")["model_stats"][0]
+    after = client.get_inference_statistics("digits", task.version)["model_stats"][0]
     say("counted", after["inference_count"] - before["inference_count"], "images")
 
 
