@@ -4,11 +4,11 @@ Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits": size
 aspect ratio kept, then placed in 28×28 by its centre of mass.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from service.ink import STRONG, Ink
+from service.raster import dilated, dilated_round, enlarged, eroded, eroded_round, shrunk
 
 Digit = NDArray[np.uint8]
 
@@ -27,8 +27,7 @@ def placed(ink: Ink) -> Digit:
     """The digit of some ink, uint8 (28, 28)."""
     boxed = _boxed(ink)
     height, width = boxed.shape
-    rows = cv2.reduce(boxed, 1, cv2.REDUCE_SUM, dtype=cv2.CV_64F)[:, 0]
-    columns = cv2.reduce(boxed, 0, cv2.REDUCE_SUM, dtype=cv2.CV_64F)[0]
+    rows, columns = boxed.sum(axis=1, dtype=np.float64), boxed.sum(axis=0, dtype=np.float64)
     mass = float(rows.sum())
     centre_y, centre_x = float(rows @ _PLACES[:height]) / mass, float(columns @ _PLACES[:width]) / mass
     # The faint fringe may fall outside, strong ink never does: the canvas is as much larger as the fringe is wide.
@@ -39,7 +38,7 @@ def placed(ink: Ink) -> Digit:
     # the centre is nearest to became number 14. In the middle between two, of symmetric ink, rounding is not to choose.
     top = min(max(round(size / 2 - centre_y - _TIE), 0), size - height)
     left = min(max(round(size / 2 - centre_x - _TIE), 0), size - width)
-    canvas[top : top + height, left : left + width] = cv2.convertScaleAbs(boxed)
+    canvas[top : top + height, left : left + width] = np.rint(boxed)
     return canvas[fringe : size - fringe, fringe : size - fringe]
 
 
@@ -60,20 +59,21 @@ def _boxed(ink: Ink) -> Ink:
     fringe = round(1 / scale)
     ink = _cut(ink, left - fringe, top - fringe, width + 2 * fringe, height + 2 * fringe)
     height, width = ink.shape
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if size == (width, height):
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    if size == ink.shape:
         return ink
     # Averaging over areas is what makes small grey digits of large black ones; enlarging needs interpolation instead.
-    resized = cv2.resize(ink, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    resized = shrunk(ink, *size) if scale < 1 else enlarged(ink, *size, cubic=True)
     resized *= np.float32(255 / _white(resized))
-    full: Ink = cv2.min(cv2.max(resized, 0), 255)
-    return full
+    return np.clip(resized, 0, 255, out=resized)
 
 
 def _box(ink: Ink) -> tuple[int, int, int, int]:
     """The box around strong ink: left, top, width, height."""
-    left, top, width, height = cv2.boundingRect(cv2.compare(ink, STRONG, cv2.CMP_GT))
-    return left, top, width, height
+    strong = ink > STRONG
+    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
 
 
 def _white(ink: Ink) -> float:
@@ -105,21 +105,17 @@ def _with_strokes(ink: Ink) -> Ink:
         # A stroke that is thinner than a pixel of the smaller scale is widened first, lest it become faint.
         side = round(1 / factor - wide) + 1
         if side > 1:
-            ink = cv2.dilate(
-                _cut(ink, -side, -side, width + 2 * side, height + 2 * side), np.ones((side, side), np.uint8)
-            )
+            ink = dilated(_cut(ink, -side, -side, width + 2 * side, height + 2 * side), side)
             change -= (side - 1) * _BOX / max(height, width)
             height, width = ink.shape
-        size = max(1, round(width * factor)), max(1, round(height * factor))
-        ink = cv2.resize(ink, size, interpolation=cv2.INTER_AREA)
+        ink = shrunk(ink, max(1, round(height * factor)), max(1, round(width * factor)))
         height, width = ink.shape
     side = round(abs(change) * max(height, width) / _BOX) + 1
     if side < 2:
         return ink
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     if change < 0:
-        return np.asarray(cv2.erode(ink, kernel), np.float32)
-    return np.asarray(cv2.dilate(_cut(ink, -side, -side, width + 2 * side, height + 2 * side), kernel), np.float32)
+        return eroded_round(ink, side)
+    return dilated_round(_cut(ink, -side, -side, width + 2 * side, height + 2 * side), side)
 
 
 def _strokes(ink: Ink) -> tuple[float, bool]:
@@ -127,16 +123,15 @@ def _strokes(ink: Ink) -> tuple[float, bool]:
 
     A long stroke has half of its outline times its width as area.
     """
-    strong = cv2.compare(ink, 127.5, cv2.CMP_GT)
-    area = cv2.countNonZero(strong)
-    outline = area - cv2.countNonZero(cv2.erode(strong, np.ones((3, 3), np.uint8)))
+    strong = ink > 127.5
+    area = int(np.count_nonzero(strong))
+    outline = area - int(np.count_nonzero(eroded(strong, 3)))
     wide = 2 * area / max(1, outline)
     if wide * _BOX / max(ink.shape) <= _FAT:
         return wide, False
     side = round(1.2 * max(ink.shape) / _BOX)
-    room = cv2.copyMakeBorder(strong, side, side, side, side, cv2.BORDER_CONSTANT, value=0)
-    closed = cv2.morphologyEx(room, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
-    return wide, cv2.countNonZero(closed) > 1.01 * area
+    closed = eroded(dilated(np.pad(strong, side), side), side)
+    return wide, int(np.count_nonzero(closed)) > 1.01 * area
 
 
 def _cut(ink: Ink, left: int, top: int, width: int, height: int) -> Ink:

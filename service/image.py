@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from service.canonical import placed
 from service.errors import MalformedError, NotAPictureError, TooLargeError
+from service.ink import drawn_on
+from service.segment import digits_of, is_several
 
 Preprocess = Literal["mnist", "none"]
 Grey = NDArray[np.float32]
@@ -139,10 +142,6 @@ def canonical(grey: Grey) -> Digit:
 
     A picture without ink gives a black image.
     """
-    # Here and below OpenCV is imported with the first picture; `service.ink` says why.
-    from service.canonical import placed  # noqa: PLC0415
-    from service.ink import drawn_on  # noqa: PLC0415
-
     drawn = drawn_on(grey)
     return _nothing() if drawn is None else placed(drawn.ink)
 
@@ -176,10 +175,6 @@ def seen_by_network(picture: Image.Image, preprocess: Preprocess) -> Seen:
     whole = decode(picture)
     if preprocess == "none":
         return Seen(as_is(whole), None)
-    from service.canonical import placed  # noqa: PLC0415
-    from service.ink import drawn_on  # noqa: PLC0415
-    from service.segment import is_several  # noqa: PLC0415
-
     drawn = drawn_on(grey_levels(whole))
     if drawn is None:
         return Seen(_nothing(), BLANK)
@@ -202,10 +197,6 @@ def find_digits(data: bytes, max_pixels: int) -> list[Found]:
         RequestError: what `open_picture` and `decode` raise.
     """
     whole = decode(open_picture(data, max_pixels))
-    from service.canonical import placed  # noqa: PLC0415
-    from service.ink import drawn_on  # noqa: PLC0415
-    from service.segment import digits_of  # noqa: PLC0415
-
     drawn = drawn_on(grey_levels(whole))
     if drawn is None:
         return []

@@ -1,17 +1,13 @@
-"""Grey levels → ink: polarity, and the paper's unevenness, grain and lines taken away where it has any.
-
-OpenCV is the library throughout. It costs a process 35 ms and 17 MB to import, so `service.image` imports this module
-and those above it when the first picture arrives, and nothing else does.
-"""
+"""Grey levels → ink: polarity, and the paper's unevenness, grain and lines taken away where it has any."""
 
 from functools import lru_cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Grey = NDArray[np.float32]
+from service.raster import Grey, blurred, dilated, enlarged, eroded, median, pieces, shrunk, softened
+
 Ink = NDArray[np.float32]
 """How much ink each pixel has, float32 (height, width), 0–255: bright on a ground of 0."""
 Parts = NDArray[np.int32]
@@ -24,8 +20,6 @@ class Drawn(NamedTuple):
     ink: Ink
     parts: Parts
 
-
-cv2.setNumThreads(1)  # requests run side by side already, and one worker is to use one CPU
 
 FAINTEST = 12  # grey levels: with less contrast than that, a picture is blank
 STRONG = 0.1 * 255  # fainter ink is no part of the shape: JPEG leaves such traces around strokes
@@ -53,7 +47,7 @@ def drawn_on(grey: Grey) -> Drawn | None:
     border = np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))
     border.sort()
     ground = (float(border[(len(border) - 1) // 2]) + float(border[len(border) // 2])) / 2  # the median
-    least, most, _, _ = cv2.minMaxLoc(grey)
+    least, most = float(grey.min()), float(grey.max())
     darker, brighter = ground - least, most - ground
     contrast = max(darker, brighter)
     if contrast < FAINTEST:
@@ -65,9 +59,9 @@ def drawn_on(grey: Grey) -> Drawn | None:
         return _from_uneven(grey)
     if min(darker, brighter) > 0.3 * contrast:
         return _from_two_sides(grey, ground)
-    ink = cv2.subtract(ground, grey) if darker > brighter else cv2.subtract(grey, ground)
+    ink = np.float32(ground) - grey if darker > brighter else grey - np.float32(ground)
     ink *= np.float32(255 / contrast)
-    return _drawn(cv2.max(ink, 0))
+    return _drawn(np.maximum(ink, 0, out=ink))
 
 
 def _is_uneven(border: Grey, ground: float, contrast: float, calm: int) -> bool:
@@ -81,12 +75,12 @@ def _from_two_sides(grey: Grey, ground: float) -> Drawn | None:
     """Ink on an even ground beside which there is something of the other polarity: pepper, a shine, a frame."""
     grey = _without_outliers(grey)
     difference = grey - np.float32(ground)
-    darker, brighter = cv2.max(-difference, 0), cv2.max(difference, 0)
-    ink = darker if cv2.norm(darker, cv2.NORM_L2) > cv2.norm(brighter, cv2.NORM_L2) else brighter
+    darker, brighter = np.maximum(-difference, 0), np.maximum(difference, 0)
+    ink = darker if np.linalg.norm(darker) > np.linalg.norm(brighter) else brighter
     top = _top(ink)
     if top < FAINTEST:
         return None
-    return _drawn(cv2.min(ink * np.float32(255 / top), 255))
+    return _drawn(np.minimum(ink * np.float32(255 / top), 255))
 
 
 def _from_uneven(grey: Grey) -> Drawn | None:
@@ -94,24 +88,21 @@ def _from_uneven(grey: Grey) -> Drawn | None:
     height, width = grey.shape
     factor = _WORKING / max(height, width)
     if factor < 1:
-        size = max(1, round(width * factor)), max(1, round(height * factor))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        grey = shrunk(grey, max(1, round(height * factor)), max(1, round(width * factor)))
         height, width = grey.shape
     grey = _without_outliers(grey)
     factor = min(1.0, _COARSE / max(height, width))
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    coarse = cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if factor < 1 else grey
+    coarse = shrunk(grey, max(1, round(height * factor)), max(1, round(width * factor))) if factor < 1 else grey
     light, sign = _light(coarse)
-    ink = grey - (cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR) if factor < 1 else light)
+    ink = grey - (enlarged(light, height, width, cubic=False) if factor < 1 else light)
     ink *= np.float32(sign)
     top = _top(ink)
     floor = _floor(ink, top)
-    least, most, _, _ = cv2.minMaxLoc(light)
-    if top - floor < FAINTEST + _SHADE * (most - least):
+    if top - floor < FAINTEST + _SHADE * float(np.ptp(light)):
         return None
     ink -= np.float32(floor)
     ink *= np.float32(255 / (top - floor))
-    return _drawn(cv2.min(cv2.max(ink, 0), 255))
+    return _drawn(np.clip(ink, 0, 255, out=ink))
 
 
 def _light(coarse: Grey) -> tuple[Grey, int]:
@@ -126,17 +117,16 @@ def _light(coarse: Grey) -> tuple[Grey, int]:
     light = basis @ (fit @ values[_ring(height, width)])
     rest = values - light
     # Once more through all that looks like paper: ink that touches the border has bent the surface.
-    spread = max(cv2.norm(rest, cv2.NORM_L1) / len(rest), 1.0) * 1.5
-    weighted = basis * (cv2.absdiff(rest, 0.0) < spread)
-    _, factors = cv2.solve(weighted.T @ basis + _RIDGE, weighted.T @ values, flags=cv2.DECOMP_CHOLESKY)
+    distance = np.abs(rest)
+    spread = max(float(distance.mean(dtype=np.float64)), 1.0) * 1.5
+    weighted = basis * (distance < spread)
+    factors = np.linalg.solve(weighted.T @ basis + _RIDGE, weighted.T @ values)
     light = basis @ factors
     rest = (values - light).reshape(height, width)
-    sign = 1 if cv2.sumElems(rest * rest * rest)[0] > 0 else -1
+    sign = 1 if (rest * rest * rest).sum(dtype=np.float64) > 0 else -1
     rest *= np.float32(sign)
     side = 2 * round(_STROKE * max(height, width) / 2) + 1
-    kernel = np.ones((side, side), np.uint8)
-    wide = cv2.morphologyEx(cv2.GaussianBlur(rest, (3, 3), 0), cv2.MORPH_OPEN, kernel)
-    wide = cv2.blur(wide, (side // 2 | 1, side // 2 | 1))
+    wide = blurred(dilated(eroded(softened(rest), side), side), side // 2 | 1)
     return light.reshape(height, width) + np.float32(sign) * wide, sign
 
 
@@ -199,15 +189,14 @@ def _without_outliers(grey: Grey) -> Grey:
 
     In a small picture a stroke may be one pixel wide, so there a pixel must have none like it beside it.
     """
-    middle = cv2.medianBlur(grey, 3)
-    difference = cv2.absdiff(grey, middle)
-    least, most, _, _ = cv2.minMaxLoc(grey)
-    far = cv2.compare(difference, 0.3 * (most - least), cv2.CMP_GT)
-    if not cv2.countNonZero(far):
+    middle = median(grey)
+    difference = np.abs(grey - middle)
+    far = difference > 0.3 * float(np.ptp(grey))
+    if not far.any():
         return grey
     if max(grey.shape) <= _SMALL:
         y, x = np.nonzero(far)
-        padded = cv2.copyMakeBorder(grey, 1, 1, 1, 1, cv2.BORDER_REFLECT_101)
+        padded = np.pad(grey, 1, mode="reflect")
         row = padded.shape[1]
         places = (y + 1) * row + x + 1
         around = padded.ravel()[places[:, None] + np.array((-row - 1, -row, -row + 1, -1, 1, row - 1, row, row + 1))]
@@ -217,36 +206,25 @@ def _without_outliers(grey: Grey) -> Grey:
         clean = grey.copy()
         clean[y[alone], x[alone]] = middle[y[alone], x[alone]]
         return clean
-    clean = grey.copy()
-    cv2.copyTo(middle, far, clean)
-    return clean
+    return np.where(far, middle, grey)
 
 
 def _drawn(ink: Ink) -> Drawn | None:
     """The ink without specks, where there are so many, or such small ones, that they are no parts of a digit."""
-    strong = cv2.compare(ink, STRONG, cv2.CMP_GT)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(strong, connectivity=8, ltype=cv2.CV_16U)
-    if count <= 2:
-        return Drawn(ink, stats[1:])
-    area = stats[:, cv2.CC_STAT_AREA].copy()
-    area[0] = 0  # the ground's
+    labels, parts = pieces(ink > STRONG)
+    if len(parts) < 2:
+        return Drawn(ink, parts)
+    area = parts[:, 4]
     largest = int(area.max())
-    if count > _SCATTERED[1] and largest < _SCATTERED[0] * int(area.sum()):
+    if len(parts) >= _SCATTERED[1] and largest < _SCATTERED[0] * int(area.sum()):
         return None
     small = area < _SPECK * largest
-    small[0] = False
     if np.count_nonzero(small) < _MANY:
         small = area < _DUST * largest
-        small[0] = False
         if not small.any():
-            return Drawn(ink, stats[1:])
-    kept = ~small
-    kept[0] = False
+            return Drawn(ink, parts)
     # A speck goes with its faint fringe; that of what stays is kept.
-    gone = cv2.dilate(small.astype(np.uint8)[labels], _AROUND)
-    gone &= 1 - cv2.dilate(kept.astype(np.uint8)[labels], _AROUND)
-    gone |= small[labels]
-    return Drawn(ink * (1 - gone), stats[kept])
-
-
-_AROUND = np.ones((3, 3), np.uint8)
+    speck = np.concatenate(((False,), small))[labels]
+    stays = np.concatenate(((False,), ~small))[labels]
+    gone = speck | (dilated(speck, 3) & ~dilated(stays, 3))
+    return Drawn(np.where(gone, np.float32(0), ink), parts[~small])

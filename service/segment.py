@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from service.ink import STRONG, Drawn, Ink, Parts
+from service.raster import dilated, pieces
 
 _COUNTED = 64  # pieces: the largest ones; nobody writes as many digits as that into one picture
 _PIECE = 0.02  # of the largest piece's area: smaller ones are joined to nothing
@@ -34,24 +34,19 @@ def is_several(parts: Parts) -> bool:
 
 def digits_of(drawn: Drawn) -> list[tuple[Place, Ink]]:
     """Each digit's place, and its ink alone, in a picture of its box's size; left to right, line by line."""
-    strong = cv2.compare(drawn.ink, STRONG, cv2.CMP_GT)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(strong, connectivity=8, ltype=cv2.CV_16U)
-    groups = _grouped(stats[1:])
-    large = max(_around(stats[1:][group]).height for group in groups)
+    labels, parts = pieces(drawn.ink > STRONG)
+    groups = _grouped(parts)
+    large = max(_around(parts[group]).height for group in groups)
     found = []
     for group in groups:
-        place = _around(stats[1:][group])
+        place = _around(parts[group])
         if place.height < _TALL / 2 * large and place.width < _TALL / 2 * large:
             continue
         left, top, width, height, _ = place
         part = np.s_[top : top + height, left : left + width]
-        own = np.zeros(len(stats), np.uint8)
-        own[[number + 1 for number in group]] = 1
-        mine = cv2.dilate(own[labels[part]], np.ones((3, 3), np.uint8))
-        others = own == 0
-        others[0] = False
-        mine &= ~others[labels[part]]
-        found.append((place, drawn.ink[part] * mine))
+        own = np.isin(labels[part], [number + 1 for number in group])
+        others = (labels[part] > 0) & ~own
+        found.append((place, np.where(dilated(own, 3) & ~others, drawn.ink[part], np.float32(0))))
     return _in_order(found)
 
 
