@@ -17,6 +17,15 @@ RECIPES: Mapping[str, Configuration] = {
         corrupted=0.3,
         non_digits=0.15,
     ),
+    # The shortest way to 99.4 % on validation, of clean digits alone: mild distortions, few epochs.
+    "fast": Configuration(
+        epochs=9,
+        batch=128,
+        learning_rate=0.1,
+        dropout=0.3,
+        averaging=0.995,
+        distortion=Distortion(rotation=10, scale=0.1, shear=0.1, elastic=0.4),
+    ),
 }
 """Configurations by name."""
 
