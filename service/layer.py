@@ -68,6 +68,15 @@ class Layer(BaseModel):
     parameters: int = 0
     multiply_adds: int = 0
 
+    def size_formula(self, before: int) -> str | None:
+        """The size formula with this layer's numbers filled in, of an input of `before` pixels; None without a kernel.
+
+        A pooling's is a convolution's with P = 0.
+        """
+        if self.kernel is None:
+            return None
+        return f"⌊({before} − {self.kernel} + 2·{self.padding})/{self.stride}⌋ + 1 = {self.shape[-1]}"
+
     @property
     def signed(self) -> bool:
         """Whether its values can be negative: convolutions and linear layers, as the rest follows a ReLU."""

@@ -4,7 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from service.layer import Layer
 from service.manifest import Manifest
+from service.receptive import ReceptiveField
 from service.rejection import Reason
 
 
@@ -62,6 +64,25 @@ class FeaturesAnswer(BaseModel):
 
     model: ModelName
     layers: list[LayerAnswer]
+
+
+class LayerFacts(Layer):
+    """One layer as numbers, BatchNorm folded into its convolution."""
+
+    formula: str | None = Field(
+        description="its output size along an axis, by the formula with its numbers filled in",
+        examples=["⌊(28 − 3 + 2·1)/1⌋ + 1 = 28"],
+    )
+    receptive_field: ReceptiveField | None = Field(description="None where a value depends on the whole image")
+
+
+class LayersAnswer(BaseModel):
+    """The layers of the network that serves, in the order of computation."""
+
+    model: ModelName
+    layers: list[LayerFacts]
+    parameters: int = Field(description="of all layers")
+    multiply_adds: int = Field(description="of all layers, for one image")
 
 
 class Running(BaseModel):

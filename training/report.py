@@ -127,12 +127,10 @@ def layer_table(layers: Sequence[Layer]) -> Table:
     before = 28
     for layer in layers:
         numbers = ["" if n is None else str(n) for n in (layer.kernel, layer.stride, layer.padding)]
-        size = layer.shape[-1]
-        formula = f"⌊({before} − {layer.kernel} + 2·{layer.padding})/{layer.stride}⌋ + 1 = {size}"
         shape = "×".join(map(str, layer.shape))
         counts = [f"{n:,}" if n else "" for n in (layer.parameters, layer.multiply_adds)]
-        table.add_row(layer.name, layer.operator, shape, *numbers, formula if layer.kernel else "", *counts)
-        before = size
+        table.add_row(layer.name, layer.operator, shape, *numbers, layer.size_formula(before) or "", *counts)
+        before = layer.shape[-1]
     return table
 
 

@@ -1,4 +1,4 @@
-"""`GET /v1/model` and `GET /metrics`: what serves, and how it fares."""
+"""`GET /v1/model`, `GET /v1/model/layers` and `GET /metrics`: what serves, of what it is made, and how it fares."""
 
 import onnxruntime
 from fastapi import APIRouter
@@ -6,8 +6,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from service.exposition import exposition
+from service.receptive import receptive_fields
 from service.routes.predict import ERRORS
-from service.schemas import ModelAnswer, Running
+from service.schemas import LayerFacts, LayersAnswer, ModelAnswer, ModelName, Running
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])
@@ -29,6 +30,26 @@ async def model(state: SharedState, predictor: SharedPredictor) -> ModelAnswer:
         sha256=engine.manifest.sha256,
     )
     return ModelAnswer(running=running, manifest=engine.manifest)
+
+
+@router.get("/v1/model/layers", responses=ERRORS)
+async def layers(predictor: SharedPredictor) -> LayersAnswer:
+    """Tells each layer's operator, kernel, output size and its formula, cost and receptive field.
+
+    BatchNorm is folded into the convolutions, so `conv1` and `conv2` mean both, and their parameters are those of both.
+    """
+    manifest = predictor.engine.manifest
+    facts = []
+    before = manifest.input.shape[-1]
+    for layer, field in zip(manifest.layers, receptive_fields(manifest.layers), strict=True):
+        facts.append(LayerFacts(**layer.model_dump(), formula=layer.size_formula(before), receptive_field=field))
+        before = layer.shape[-1]
+    return LayersAnswer(
+        model=ModelName(name=manifest.name, version=manifest.version),
+        layers=facts,
+        parameters=sum(layer.parameters for layer in manifest.layers),
+        multiply_adds=sum(layer.multiply_adds for layer in manifest.layers),
+    )
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

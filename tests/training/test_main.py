@@ -1,5 +1,6 @@
 """The command line: the whole way from files to a version, its steps, and its exit statuses."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from training.export import export
 from training.fit import STATE_FILE
 from training.journal import Journal, read_journal
 from training.model import DigitNet
+from training.recipe import RECIPES
 
 Run = Callable[..., int]
 
@@ -128,6 +130,18 @@ def test_settings_count_before_and_after_a_command_s_name(run: Run) -> None:
     (path,) = Path("kept").glob("*/checkpoint.safetensors")
     configuration = load_checkpoint(path).configuration
     assert (configuration.seed, configuration.limit) == (3, 40)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_recipe_gives_what_is_not_given(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is the recipe's own, and a recipe that is not there is refused."""
+    fast = dataclasses.replace(RECIPES["fast"], validation=100)
+    monkeypatch.setattr(command, "RECIPES", {"robust": SMALL, "fast": fast})
+    assert run("fit", "--recipe", "fast", "--epochs", "1", "--device", "cpu", "--limit", "40") == 0
+    (path,) = Path("runs").glob("*/checkpoint.safetensors")
+    assert load_checkpoint(path).configuration == dataclasses.replace(fast, epochs=1, limit=40)
+    with pytest.raises(SystemExit):
+        run("fit", "--recipe", "quick")
 
 
 @pytest.mark.usefixtures("without_pictures")

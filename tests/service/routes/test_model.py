@@ -1,10 +1,12 @@
-"""`GET /v1/model` and `GET /metrics`: what serves, and how it fares."""
+"""`GET /v1/model`, `GET /v1/model/layers` and `GET /metrics`: what serves, of what it is made, and how it fares."""
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import httpx
+import onnx
 import onnxruntime
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -28,6 +30,23 @@ def test_what_really_runs_is_shown(client: httpx.Client, model_bytes: bytes, mod
         "version": model_folder.name,
         "sha256": hashlib.sha256(model_bytes).hexdigest(),
     }
+
+
+def test_the_layers_are_those_of_the_file_that_serves(client: httpx.Client, model_bytes: bytes) -> None:
+    """Parameters are counted in the ONNX file itself, and output sizes, formulas and fields are the known ones."""
+    answer = client.get("/v1/model/layers").json()
+    layers = {layer["name"]: layer for layer in answer["layers"]}
+    assert list(layers) == ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "fc1_relu", "logits"]
+    graph = onnx.load_from_string(model_bytes).graph
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type in {"Conv", "Gemm"}:
+            assert layers[node.output[0]]["parameters"] == sum(sizes[name] for name in node.input[1:])
+    assert answer["parameters"] == sum(layer["parameters"] for layer in layers.values())
+    assert answer["multiply_adds"] == 8 * 9 * 28**2 + 32 * 8 * 25 * 14**2 + 1568 * 600 + 600 * 10
+    assert layers["conv2"]["formula"] == "⌊(14 − 5 + 2·2)/1⌋ + 1 = 14" and layers["relu2"]["formula"] is None
+    assert layers["pool2"]["receptive_field"] == {"size": 14, "jump": 4, "start": 1.5}
+    assert layers["logits"]["receptive_field"] is None
 
 
 def test_metrics_are_prometheus_text(client: httpx.Client, model_bytes: bytes) -> None:
