@@ -223,6 +223,7 @@ def test_every_endpoint_is_documented(document: Any) -> None:
         ("POST", "/v1/predict"),
         ("POST", "/v1/features"),
         ("GET", "/v1/model"),
+        ("GET", "/v1/model/layers"),
         ("GET", "/metrics"),
         ("GET", "/v2"),
         ("GET", "/v2/health/live"),
