@@ -111,7 +111,8 @@ def median(picture: Grey) -> Grey:
     """The median of the 3×3 pixels around each; beyond the border the picture goes on with its border's pixels.
 
     Columns of three are put in order once: the median of nine is that of the largest of their least, the median of
-    their middle ones and the least of their largest (J. L. Smith, "Implementing median filters", 1996).
+    their middle ones and the least of their largest (J. L. Smith, "Implementing median filters in
+    XC4000E FPGAs", Xcell 23, 1996).
     """
     padded = np.pad(picture, 1, mode="edge")
     above, middle, below = padded[:-2], padded[1:-1], padded[2:]

@@ -17,7 +17,7 @@ RECIPES: Mapping[str, Configuration] = {
         corrupted=0.3,
         non_digits=0.15,
     ),
-    # The shortest way to 99.4 % on validation, of clean digits alone: mild distortions, few epochs.
+    # Quick, for clean digits alone: mild distortions, few epochs. Two of three seeds reach 99.4 % on validation.
     "fast": Configuration(
         epochs=9,
         batch=128,
