@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
@@ -77,6 +77,11 @@ class Call(Request):
         self.shared = shared
         self.fields = fields
         self._receive = receive
+
+    @classmethod
+    def of(cls, request: Request, shared: State) -> Self:
+        """The same request, of a route that is FastAPI's own."""
+        return cls(request.scope, request.receive, shared, dict(request.scope["headers"]))
 
     def whole(self) -> Request:
         """The same as Starlette has it, its body not read yet, and within the limit."""

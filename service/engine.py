@@ -4,36 +4,33 @@ import contextlib
 import ctypes
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-# ONNX Runtime reports usage to its makers from 1.29 on; it reads this once, when it is imported.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.cpus import available_cpus
 from service.errors import EngineError, ModelError, ProviderError
-from service.graph import with_outputs
+from service.graph import Graph
 from service.lanes import SIZES, Lanes
 from service.manifest import Faster, Manifest, Precision
+from service.runtime import CPU, FATAL, Session, ort, session_options
 
 Provider = Literal["auto", "cuda", "tensorrt", "cpu"]
 Images = NDArray[np.uint8]
 Activations = NDArray[np.float32]
 
-CPU = "CPUExecutionProvider"
 _GPU_PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 _GPU_LIBRARIES = {"cuda": "libonnxruntime_providers_cuda.so", "tensorrt": "libonnxruntime_providers_tensorrt.so"}
+_PARAMETERS = ("weight", "bias")
 _GOLDEN_TOLERANCE = 1e-3  # |Δlogit|; verification holds 1e-4 on the machine that trained
 # A variant's integer sums are the same everywhere, since they cannot saturate. But a float on the edge between two
 # steps may be rounded to the other one by another machine's kernels. Between ONNX Runtime with optimisations, without,
 # and ONNX's reference that moved no logit of thousands of digits by more than 0.009; a wrong kernel errs by far more.
 _VARIANT_TOLERANCE = 0.05
-_FATAL = 4
 
 
 def _obstacle(provider: str) -> str | None:
@@ -91,6 +88,7 @@ class Engine:
             ModelError: a file is no such model, or its golden inputs get wrong answers.
         """
         self.manifest = manifest
+        self._model = model
         self.threads = threads or available_cpus()
         self.fallback: str | None = None
         self.no_graphs: str | None = None
@@ -122,7 +120,8 @@ class Engine:
         self._predicting = self._session(predicting) if self._lanes is None else self._lanes.session
         # Fusing a convolution with its ReLU hides the value between them, so looking inside has a session of its own
         # and the one that predicts stays as fast as it can be.
-        inspected = with_outputs(model, [layer.name for layer in self.manifest.features])
+        # An arena would keep 40 MB for it.
+        inspected = Graph().outputs(*(layer.name for layer in self.manifest.features)).behind(model)
         self._inspecting = self._session(inspected, arena=False)
         self._check()
 
@@ -142,17 +141,10 @@ class Engine:
             raise ProviderError(f"{self.provider} opens the model and cannot run it") from error
 
     def _session(self, model: bytes, *, graphs: bool = False, arena: bool = True) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.enable_cpu_mem_arena = arena  # which keeps what the largest batch ever needed: 40 MB for looking inside
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _FATAL  # what fails is raised, and said by us
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle service leaves the CPU alone
-        if not self._optimise:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options = session_options(self.threads, arena=arena, optimise=self._optimise)
         providers: list[Any] = [CPU]
         if self.provider != CPU:
-            ort.set_default_logger_severity(_FATAL)
+            ort.set_default_logger_severity(FATAL)
             # TF32 would be 10 bits of the contract's float32.
             cuda = ("CUDAExecutionProvider", {"use_tf32": "0", "enable_cuda_graph": str(int(graphs))})
             providers = [cuda, CPU]
@@ -222,6 +214,26 @@ class Engine:
 
     def _run(self, session: ort.InferenceSession, names: Sequence[str], images: Images) -> list[Activations]:
         return _guarded(lambda images: session.run(list(names), {self.manifest.input.name: images}), images)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Activations]:
+        """Weights and bias of each layer that has them, as `conv1.weight` and so on, and `mean` and `std` of the input.
+
+        They are float32 as the file has them, BatchNorm folded: (outputs, inputs, height, width) of a convolution,
+        (outputs, inputs) of a linear layer; `mean` and `std` are scalars in grey levels.
+        """
+        names = [f"{layer.name}.{kind}" for layer in self.manifest.layers if layer.parameters for kind in _PARAMETERS]
+        names += ["mean", "std"]
+        image = np.zeros((1, *self.manifest.input.shape[1:]), np.uint8)
+        return self.beside(Graph().outputs(*names)).run(names, {self.manifest.input.name: image})
+
+    def beside(self, graph: Graph) -> Session:
+        """A session on the CPU of the float32 file with further parts behind its own.
+
+        Raises:
+            EngineError: the parts do not fit.
+        """
+        return Session(graph.behind(self._model))
 
     @property
     def graphs(self) -> bool:

@@ -1,17 +1,28 @@
-"""A served model with its feature maps among its outputs, made without touching a single weight.
+"""ONNX graphs as bytes: further parts behind a served model, or a small model of its own.
 
 An ONNX file is one serialised protobuf message, and concatenating two messages merges them: a repeated field, such as
-the graph's outputs, is appended to (protobuf encoding, "Last One Wins"). So the file stays byte for byte as it
-is, and a few bytes behind it name further outputs. That spares the service the onnx package, and the same bytes
-that predict are the bytes that are looked into.
+the graph's nodes or outputs, is appended to (protobuf encoding, "Last One Wins"). So the served file stays byte for
+byte as it is, and what is wanted beyond it stands behind it. That spares the service the onnx package, and the
+same bytes that predict are the bytes that are looked into.
+
+The field numbers are those of ONNX's onnx.proto.
 """
 
-_MODEL_GRAPH = 7  # field numbers of onnx.proto: ModelProto.graph, GraphProto.output, ValueInfoProto.name
-_GRAPH_OUTPUT = 12
-_VALUE_NAME = 1
+import struct
+from collections.abc import Sequence
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+Attribute = int | float | str | Sequence[int]
+
+IR_VERSION = 10
+OPSET = 20
+_ELEMENT_TYPES = {"float32": 1, "uint8": 2, "int64": 7, "bool": 9, "float64": 11}
 
 
 def _varint(value: int) -> bytes:
+    value &= 2**64 - 1  # a negative one as its two's complement
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
@@ -20,12 +31,79 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _field(number: int, payload: bytes) -> bytes:
-    """One length-delimited protobuf field (wire type 2)."""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
+def _number(field: int, value: int) -> bytes:
+    """A protobuf field of wire type 0."""
+    return _varint(field << 3) + _varint(value)
 
 
-def with_outputs(model: bytes, names: list[str]) -> bytes:
-    """The ONNX model with further tensors of its graph as outputs, in the order given, behind its own."""
-    outputs = b"".join(_field(_GRAPH_OUTPUT, _field(_VALUE_NAME, name.encode())) for name in names)
-    return model + _field(_MODEL_GRAPH, outputs)
+def _bytes(field: int, payload: bytes | str) -> bytes:
+    """A length-delimited protobuf field (wire type 2): a message, text or bytes."""
+    data = payload.encode() if isinstance(payload, str) else payload
+    return _varint(field << 3 | 2) + _varint(len(data)) + data
+
+
+def _attribute(name: str, value: Attribute) -> bytes:
+    """An AttributeProto, of the type that the value has."""
+    if isinstance(value, float):
+        kind, content = 1, _varint(2 << 3 | 5) + struct.pack("<f", value)
+    elif isinstance(value, int):
+        kind, content = 2, _number(3, value)
+    elif isinstance(value, str):
+        kind, content = 3, _bytes(4, value)
+    else:
+        kind, content = 7, b"".join(_number(8, item) for item in value)
+    return _bytes(1, name) + content + _number(20, kind)
+
+
+def _tensor(name: str, values: NDArray[Any]) -> bytes:
+    """A TensorProto, its values little-endian as ONNX has them."""
+    kind = _ELEMENT_TYPES[values.dtype.name]
+    sizes = b"".join(_number(1, size) for size in values.shape)
+    content = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    return sizes + _number(2, kind) + _bytes(8, name) + _bytes(9, content)
+
+
+def _value(name: str, dtype: str, shape: Sequence[int | str]) -> bytes:
+    """A ValueInfoProto of a tensor; an axis of any size has a name instead of a number."""
+    axes = (_number(1, size) if isinstance(size, int) else _bytes(2, size) for size in shape)
+    tensor = _number(1, _ELEMENT_TYPES[dtype]) + _bytes(2, b"".join(_bytes(1, axis) for axis in axes))
+    return _bytes(1, name) + _bytes(2, _bytes(1, tensor))
+
+
+class Graph:
+    """Parts of an ONNX graph in the order in which they are added, every tensor under its name."""
+
+    def __init__(self) -> None:
+        self._fields: list[bytes] = []
+
+    def node(self, operator: str, inputs: Sequence[str], outputs: str | Sequence[str], **attributes: Attribute) -> str:
+        """A node of ONNX's own operators; returns the name of its first output."""
+        names = [outputs] if isinstance(outputs, str) else list(outputs)
+        content = [_bytes(1, name) for name in inputs] + [_bytes(2, name) for name in names] + [_bytes(4, operator)]
+        content += [_bytes(5, _attribute(name, value)) for name, value in attributes.items()]
+        self._fields.append(_bytes(1, b"".join(content)))
+        return names[0]
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        """An initializer of float32, float64, uint8, int64 or bool; with an input of that name, only its default."""
+        self._fields.append(_bytes(5, _tensor(name, values)))
+        return name
+
+    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
+        """An input, `dtype` by NumPy's name; an axis of any size has a name in `shape`."""
+        self._fields.append(_bytes(11, _value(name, dtype, shape)))
+        return name
+
+    def outputs(self, *names: str) -> Self:
+        """Outputs, whose types the runtime infers; any tensor can be one, and a model's constants too."""
+        self._fields += [_bytes(12, _bytes(1, name)) for name in names]
+        return self
+
+    def behind(self, model: bytes) -> bytes:
+        """The model, untouched, with these parts behind its own; they may use all of its tensors."""
+        return model + _bytes(7, b"".join(self._fields))
+
+    def alone(self, name: str) -> bytes:
+        """A model of these parts alone."""
+        graph = _bytes(7, _bytes(2, name) + b"".join(self._fields))
+        return _number(1, IR_VERSION) + graph + _bytes(8, _bytes(1, "") + _number(2, OPSET))

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from service.call import Call, media_type
 from service.errors import MalformedError, RequestError, TooLargeError
-from service.image import FORMATS, Found, Pixels, Preprocess, Seen, read_prepared
+from service.image import FORMATS, PIXELS, Found, Pixels, Preprocess, Seen, read_prepared
 from service.predictor import Predictor
 from service.rejection import Reasons
 from service.settings import Settings
@@ -67,6 +67,18 @@ async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, 
     if kind == PREPARED and body:
         return Digits(read_prepared(body, settings.max_images))
     return _digits([await read(_some(body))])
+
+
+async def read_digit(call: Call, preprocess: Preprocess, predictor: Predictor, settings: Settings) -> Pixels:
+    """The one digit of a request that is about a single picture.
+
+    Raises:
+        RequestError: as `read_digits`, or there are several.
+    """
+    pixels, _ = await read_digits(call, preprocess, predictor, settings)
+    if len(pixels) != PIXELS:
+        raise MalformedError(f"one picture is looked into at a time, and {len(pixels) // PIXELS} were sent")
+    return pixels
 
 
 def read_at_once(

@@ -11,8 +11,9 @@ import ctypes
 from collections.abc import Mapping
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
+
+from service.runtime import ort
 
 SIZES = (1, 8, 32, 128, 512, 2048)  # images; four times as many take a GPU hardly longer
 _CUDA_RUNTIMES = ("libcudart.so.13", "libcudart.so.12")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from anyio import CapacityLimiter, to_thread
@@ -12,7 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from service.answer import to_json
 from service.batcher import Batcher, Pieces, Receiver
 from service.cpus import available_cpus
-from service.engine import CPU, Activations, Engine, Images
+from service.engine import Activations, Engine, Images
 from service.errors import DeadlineError, OverloadedError
 from service.image import (
     PIXELS,
@@ -30,6 +31,7 @@ from service.lanes import SIZES
 from service.metrics import Metrics
 from service.prediction import Prediction, Run, joined
 from service.rejection import Gates, Reasons
+from service.runtime import CPU
 from service.settings import Settings
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
@@ -39,6 +41,8 @@ _WAITING_INSPECTIONS = 16
 # A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
 _SMALL_FILE = 4096  # bytes
 _SMALL_PICTURE = 64 * 64  # pixels
+
+Result = TypeVar("Result")
 
 _Asked = tuple[Pixels, Reasons]
 """Digits of one request, and what was found when their pictures were read."""
@@ -159,15 +163,25 @@ class Predictor:
             DeadlineError: the deadline passed before its turn.
             EngineError: the engine failed.
         """
+        return await self.look(lambda: self.engine.inspect(_images(pixels), names), deadline=deadline)
+
+    async def look(self, work: Callable[[], Result], *, deadline: float | None = None) -> Result:
+        """The result of work that looks inside, done in a thread when its turn comes; `deadline` as `inspect` has it.
+
+        Raises:
+            OverloadedError: too many wait already.
+            DeadlineError: the deadline passed before its turn.
+            Exception: what the work raises.
+        """
         if self._inspecting.statistics().tasks_waiting >= _WAITING_INSPECTIONS:
             raise OverloadedError(f"{_WAITING_INSPECTIONS} requests wait already to look inside the network")
 
-        def look() -> dict[str, Activations]:
+        def begin() -> Result:
             if deadline is not None and time.monotonic() >= deadline:
                 raise DeadlineError("the time given for the request passed before its turn came")
-            return self.engine.inspect(_images(pixels), names)
+            return work()
 
-        return await to_thread.run_sync(look, limiter=self._inspecting)
+        return await to_thread.run_sync(begin, limiter=self._inspecting)
 
     async def is_ready(self) -> bool:
         """Whether the engine answers; after a failure it is asked its golden inputs again."""

@@ -1,6 +1,5 @@
 """`POST /v1/features`: a picture in, what each layer makes of it out."""
 
-import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -8,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.accept import preferred
 from service.answer import to_json
 from service.call import Call
 from service.errors import MalformedError
@@ -28,8 +28,6 @@ MEDIA_TYPES: dict[Format, str] = {
     "npy": "application/x-npy",
     "npz": "application/x-npz",
 }
-
-_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
 
 @router.post(
@@ -70,13 +68,8 @@ async def features(
     NPZ hold float32 values of several, (pictures, channels, height, width) or (pictures, values).
     """
     layers = choose_layers(predictor.engine.manifest, layer or ["conv1"])
-    chosen = format or _accepted(request.headers.get("Accept", ""))
-    pixels, _ = await read_digits(
-        Call(request.scope, request.receive, state, dict(request.scope["headers"])),
-        preprocess,
-        predictor,
-        state.settings,
-    )
+    chosen = format or preferred(request.headers.get("Accept", ""), MEDIA_TYPES, "png")
+    pixels, _ = await read_digits(Call.of(request, state), preprocess, predictor, state.settings)
     if chosen == "png" and len(pixels) != PIXELS:
         raise MalformedError(
             f"a PNG shows one picture, and {len(pixels) // PIXELS} were sent; format=json or npz holds several"
@@ -93,15 +86,3 @@ async def features(
     else:
         content = await run_in_threadpool(as_npy if chosen == "npy" else as_npz, activations)
     return Response(content, media_type=MEDIA_TYPES[chosen])
-
-
-def _accepted(header: str) -> Format:
-    """The format that an Accept header wants most (RFC 9110, section 12.5.1), PNG where it names none."""
-    wanted: dict[Format, float] = {}
-    for item in header.lower().split(","):
-        media_type, *parameters = (part.strip() for part in item.split(";"))
-        weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
-        for name, own in MEDIA_TYPES.items():
-            if media_type == own:
-                wanted[name] = float(weights[0]) if weights and _WEIGHT.fullmatch(weights[0]) else 1.0
-    return max((name for name in wanted if wanted[name]), key=lambda name: wanted[name], default="png")

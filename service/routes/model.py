@@ -1,6 +1,5 @@
 """`GET /v1/model`, `GET /v1/model/layers` and `GET /metrics`: what serves, of what it is made, and how it fares."""
 
-import onnxruntime
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
@@ -8,6 +7,7 @@ from starlette.responses import Response
 from service.exposition import exposition
 from service.receptive import receptive_fields
 from service.routes.predict import ERRORS
+from service.runtime import ort
 from service.schemas import LayerFacts, LayersAnswer, ModelAnswer, ModelName, Running
 from service.state import SharedPredictor, SharedState
 
@@ -25,7 +25,7 @@ async def model(state: SharedState, predictor: SharedPredictor) -> ModelAnswer:
         graphs=engine.graphs,
         precision=engine.precision,
         threads=engine.threads,
-        onnxruntime=onnxruntime.__version__,
+        onnxruntime=ort.__version__,
         version=engine.manifest.version,
         sha256=engine.manifest.sha256,
     )
