@@ -163,7 +163,7 @@ class Predictor:
             DeadlineError: the deadline passed before its turn.
             EngineError: the engine failed.
         """
-        return await self.look(lambda: self.engine.inspect(_images(pixels), names), deadline=deadline)
+        return await self.look(lambda: self.engine.inspect(as_images(pixels), names), deadline=deadline)
 
     async def look(self, work: Callable[[], Result], *, deadline: float | None = None) -> Result:
         """The result of work that looks inside, done in a thread when its turn comes; `deadline` as `inspect` has it.
@@ -191,7 +191,7 @@ class Predictor:
 
     def _run(self, parts: list[_Asked]) -> list[Prediction]:
         started = time.perf_counter()
-        images = _images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
+        images = as_images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
         ready = time.perf_counter()
         run = Run(*self.engine.predict(images))
         answered = time.perf_counter()
@@ -238,5 +238,6 @@ def _noted(parts: list[_Asked]) -> Reasons:
     return [reason for pixels, reasons in parts for reason in reasons or [None] * (len(pixels) // PIXELS)]
 
 
-def _images(pixels: Pixels) -> Images:
+def as_images(pixels: Pixels) -> Images:
+    """Digits as the engine takes them, uint8 (n, 1, 28, 28)."""
     return np.frombuffer(pixels, np.uint8).reshape(-1, 1, SIDE, SIDE)

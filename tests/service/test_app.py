@@ -224,6 +224,7 @@ def test_every_endpoint_is_documented(document: Any) -> None:
         ("POST", "/v1/features"),
         ("GET", "/v1/model"),
         ("GET", "/v1/model/layers"),
+        ("GET", "/v1/model/layers/{layer}/kernels"),
         ("GET", "/metrics"),
         ("GET", "/v2"),
         ("GET", "/v2/health/live"),
@@ -290,7 +291,7 @@ def test_thin_routes_are_documented_whole(document: Any) -> None:
 def test_every_documented_operation_is_answered(document: Any, client: httpx.Client, manifest: Manifest) -> None:
     """Each path and method of the document exists: with what it needs it is a 200."""
     for path, method, operation in operations(document):
-        url = path.format(model=manifest.name, version=manifest.version)
+        url = path.format(model=manifest.name, version=manifest.version, layer="conv1")
         content = operation.get("requestBody", {}).get("content", {})
         headers = {"Inference-Header-Content-Length": "0"} if path.endswith("/infer") else {}
         body = (bytes(784) if headers else PICTURE) if content else b""
