@@ -7,7 +7,7 @@ import numpy as np
 from service.channels import as_text
 from service.drawing import Drawing
 from service.features import Activations, Choice, Scale, as_maps, ranges
-from service.sheet import CAPTION, COLUMNS, GAP, MARGIN, TILE, Sheet, Span, number
+from service.sheet import MARGIN, TILE, Sheet, Span, number, share
 from service.statistics import statistics
 
 _CELL = 14  # pixels of a value's side in a linear layer, which has no maps
@@ -67,7 +67,7 @@ class _Section:
 
     def _size(self) -> str:
         chosen, count = len(self._choice.channels), self._choice.layer.shape[0]
-        of = f"{chosen} of {count}" if chosen < count else str(count)
+        of = share(chosen, count)
         if self._values.ndim == 1:
             numbers = as_text(self._choice.channels)
             which = f": {numbers}" if chosen < count and len(numbers) <= _LISTED else ""
@@ -77,17 +77,10 @@ class _Section:
 
     def _maps(self) -> None:
         cell = max(1, TILE // int(self._values.shape[2]))  # a whole number, so that each value is a square
-        top = self._sheet.top
-        for index, (channel, values) in enumerate(zip(self._choice.channels, self._values, strict=True)):
-            row, column = divmod(index, COLUMNS)
-            x, y = MARGIN + column * (TILE + GAP), top + row * (TILE + CAPTION + GAP)
-            flag, span = self._flags[index], self._spans[channel]
+        places = self._sheet.places(len(self._values))
+        for (x, y), channel, values, flag in zip(places, self._choice.channels, self._values, self._flags, strict=True):
+            span = self._spans[channel]
             title = f"{self._choice.layer.name}, channel {channel}{flag and ', '}{flag}"
             self._sheet.tile(x, y, cell, values, span, title)
-            self._sheet.text(x, y + TILE + 11, str(channel))
-            if flag:
-                self._sheet.text(x + TILE, y + TILE + 11, flag, ink=True, anchor="end")
-            elif self._scale == "map":
-                largest = f"{'±' if span.signed else ''}{span.bound:.2g}"
-                self._sheet.text(x + TILE, y + TILE + 11, largest, anchor="end")
-        self._sheet.top += -(-len(self._values) // COLUMNS) * (TILE + CAPTION + GAP)
+            largest = f"{'±' if span.signed else ''}{number(span.bound, 2)}" if self._scale == "map" else ""
+            self._sheet.caption(x, y, str(channel), flag or largest, ink=bool(flag))

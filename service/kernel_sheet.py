@@ -7,7 +7,7 @@ import numpy as np
 from service.drawing import Drawing
 from service.errors import MalformedError
 from service.kernels import Kernels, Parameters
-from service.sheet import CAPTION, COLUMNS, GAP, LABELS, MARGIN, TILE, WIDTH, Sheet, Span, number
+from service.sheet import COLUMNS, GAP, LABELS, MARGIN, TILE, WIDTH, Sheet, Span, number, share
 
 _UNITS = 10  # of a linear layer, each with as many weights as the layer before has values
 _CELL = 5  # pixels of a weight's side in a map of a unit
@@ -39,11 +39,7 @@ def draw_kernels(kernels: Kernels, parameters: Mapping[str, Parameters]) -> Draw
     """The kernels' weights as pictures: of a convolution one for each output and input, of a linear layer a unit's.
 
     A unit's weights over maps are maps of the same places, and others stand in rows.
-
-    Raises:
-        MalformedError: there are too many units of a linear layer.
     """
-    check_drawable(kernels)
     every = parameters[f"{kernels.layer.name}.weight"]
     span = Span(float(every.min()), float(every.max()), signed=True)
     sheet = Sheet(f"Kernels of {kernels.layer.name}")
@@ -60,6 +56,8 @@ def draw_kernels(kernels: Kernels, parameters: Mapping[str, Parameters]) -> Draw
 
 
 class _Kernels:
+    """The kernels' sheet in the making."""
+
     def __init__(self, sheet: Sheet, kernels: Kernels, arrays: Mapping[str, Parameters], span: Span) -> None:
         self._sheet = sheet
         self._kernels = kernels
@@ -68,10 +66,10 @@ class _Kernels:
         self._span = span
 
     def heading(self) -> None:
+        """What the kernels are, in words."""
         bound = number(self._span.bound)
         kernels = self._kernels
-        count, outputs = len(kernels.channels), kernels.layer.shape[0]
-        of = f"{count} of {outputs}" if count < outputs else str(outputs)
+        of = share(len(kernels.channels), kernels.layer.shape[0])
         size = "×".join(map(str, kernels.inputs))
         if len(kernels.layer.shape) == 1:
             what = f"{of} units over the {size} values of {kernels.source}"
@@ -88,14 +86,10 @@ class _Kernels:
     def tiles(self) -> None:
         """One kernel for each output, as feature maps stand."""
         cell = max(1, TILE // int(self._weight.shape[3]))
-        top = self._sheet.top
-        for index, (channel, weight) in enumerate(zip(self._kernels.channels, self._weight, strict=True)):
-            row, column = divmod(index, COLUMNS)
-            x, y = MARGIN + column * (TILE + GAP), top + row * (TILE + CAPTION + GAP)
+        places = self._sheet.places(len(self._weight))
+        for (x, y), channel, weight, bias in zip(places, self._kernels.channels, self._weight, self._bias, strict=True):
             self._sheet.tile(x, y, cell, weight[0], self._span, f"{self._name}, output {channel}")
-            self._sheet.text(x, y + TILE + 11, str(channel))
-            self._sheet.text(x + TILE, y + TILE + 11, f"bias {_short(self._bias[index])}", anchor="end")
-        self._sheet.top += -(-len(self._weight) // COLUMNS) * (TILE + CAPTION + GAP)
+            self._sheet.caption(x, y, str(channel), f"bias {number(bias, 2)}")
 
     def matrix(self) -> None:
         """A row for each output and a column for each input; many rows stand in two blocks side by side."""
@@ -122,7 +116,7 @@ class _Kernels:
         """Each unit's weights below its number and bias, as maps where the layer before has maps."""
         for channel, weight, bias in zip(self._kernels.channels, self._weight, self._bias, strict=True):
             self._sheet.text(MARGIN, self._sheet.top + 11, f"unit {channel}", ink=True)
-            self._sheet.text(MARGIN + 64, self._sheet.top + 11, f"bias {_short(bias)}")
+            self._sheet.text(MARGIN + 64, self._sheet.top + 11, f"bias {number(bias, 2)}")
             self._sheet.top += _HEADER
             if len(self._kernels.inputs) == 1:
                 numbers = np.arange(len(weight))
@@ -141,7 +135,3 @@ class _Kernels:
             if index % row == 0:
                 self._sheet.text(MARGIN + LABELS - 8, y + side // 2 + 4, str(index), anchor="end")
         self._sheet.top += -(-len(maps) // row) * pitch
-
-
-def _short(value: float) -> str:
-    return f"{value:.2g}".replace("-", "−")

@@ -1,5 +1,6 @@
 """A sheet: a drawing that grows downwards by sections, each with a heading and a legend of its colours."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -35,9 +36,14 @@ class Span(NamedTuple):
         return max(abs(self.low), abs(self.high)) if self.signed else self.high
 
 
-def number(value: float) -> str:
-    """A value in three digits, with a minus that is one."""
-    return f"{value:.3g}".replace("-", "−")
+def number(value: float, digits: int = 3) -> str:
+    """A value in a few digits, with a minus that is one."""
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def share(chosen: int, count: int) -> str:
+    """How many of how many, where not all are chosen."""
+    return f"{chosen} of {count}" if chosen < count else str(count)
 
 
 def extremes(values: Values) -> str:
@@ -72,6 +78,19 @@ class Sheet:
         for x, words, anchor in _ticks(left, ends, signed=signed):
             self.text(x, self.top + 27, words, anchor=anchor)
         self.top += HEADING
+
+    def places(self, count: int) -> Iterator[tuple[int, int]]:
+        """The places of so many tiles in rows, each with room for a caption; what follows begins below them."""
+        top = self.top
+        self.top += -(-count // COLUMNS) * (TILE + CAPTION + GAP)
+        for index in range(count):
+            row, column = divmod(index, COLUMNS)
+            yield MARGIN + column * (TILE + GAP), top + row * (TILE + CAPTION + GAP)
+
+    def caption(self, x: int, y: int, left: str, right: str, *, ink: bool = False) -> None:
+        """Texts at both ends of the line below the tile at a place; `ink` is for the right one."""
+        self.text(x, y + TILE + 11, left)
+        self.text(x + TILE, y + TILE + 11, right, ink=ink, anchor="end")
 
     def tile(self, x: int, y: int, cell: int, values: Values, span: Span, title: str) -> None:
         """Values (height, width) as squares of `cell` pixels; `title` says which they are."""
