@@ -39,6 +39,7 @@ from service.routes.page import WEB
 from service.routes.page import router as page_router
 from service.routes.predict import predict_reader
 from service.routes.predict import router as predict_router
+from service.routes.trace import router as trace_router
 from service.settings import Settings
 from service.state import State
 from service.tally import Tally
@@ -107,7 +108,15 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
         redoc_url=None,
         redirect_slashes=False,
     )
-    routers = (predict_router, features_router, model_router, protocol_router, thin_protocol_router, page_router)
+    routers = (
+        predict_router,
+        features_router,
+        trace_router,
+        model_router,
+        protocol_router,
+        thin_protocol_router,
+        page_router,
+    )
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB))
