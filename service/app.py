@@ -40,6 +40,7 @@ from service.routes.page import WEB
 from service.routes.page import router as page_router
 from service.routes.predict import predict_reader
 from service.routes.predict import router as predict_router
+from service.routes.trace import router as trace_router
 from service.settings import Settings
 from service.state import State
 from service.tally import Tally
@@ -112,6 +113,7 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
         predict_router,
         features_router,
         kernels_router,
+        trace_router,
         model_router,
         protocol_router,
         thin_protocol_router,

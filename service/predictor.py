@@ -7,21 +7,20 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 from anyio import CapacityLimiter, to_thread
 
 from service.answer import to_json
 from service.batcher import Batcher, Pieces, Receiver
 from service.cpus import available_cpus
-from service.engine import Activations, Engine, Images
+from service.engine import Activations, Engine
 from service.errors import DeadlineError, OverloadedError
 from service.image import (
     PIXELS,
-    SIDE,
     Found,
     Pixels,
     Preprocess,
     Seen,
+    as_images,
     find_digits,
     open_picture,
     read_picture,
@@ -236,8 +235,3 @@ def _noted(parts: list[_Asked]) -> Reasons:
     if not [reasons for _, reasons in parts if reasons]:
         return ()
     return [reason for pixels, reasons in parts for reason in reasons or [None] * (len(pixels) // PIXELS)]
-
-
-def as_images(pixels: Pixels) -> Images:
-    """Digits as the engine takes them, uint8 (n, 1, 28, 28)."""
-    return np.frombuffer(pixels, np.uint8).reshape(-1, 1, SIDE, SIDE)

@@ -87,10 +87,11 @@ class Sheet:
             row, column = divmod(index, COLUMNS)
             yield MARGIN + column * (TILE + GAP), top + row * (TILE + CAPTION + GAP)
 
-    def caption(self, x: int, y: int, left: str, right: str, *, ink: bool = False) -> None:
-        """Texts at both ends of the line below the tile at a place; `ink` is for the right one."""
+    def caption(self, x: int, y: int, left: str, right: str = "", *, ink: bool = False) -> None:
+        """Texts at both ends of the line below the tile at a place; `ink` is for the right one, if there is one."""
         self.text(x, y + TILE + 11, left)
-        self.text(x + TILE, y + TILE + 11, right, ink=ink, anchor="end")
+        if right:
+            self.text(x + TILE, y + TILE + 11, right, ink=ink, anchor="end")
 
     def tile(self, x: int, y: int, cell: int, values: Values, span: Span, title: str) -> None:
         """Values (height, width) as squares of `cell` pixels; `title` says which they are."""

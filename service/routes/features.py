@@ -12,9 +12,8 @@ from service.channels import as_text
 from service.errors import MalformedError
 from service.feature_sheet import draw_features
 from service.features import Choice, Scale, as_json, as_npy, as_npz, choose
-from service.image import PIXELS
+from service.image import PIXELS, as_images
 from service.intake import REQUEST_BODY, read_digits
-from service.predictor import as_images
 from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, Form, FormQuery, chosen_form
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
