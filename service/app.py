@@ -35,6 +35,7 @@ from service.protocol.routes import thin as thin_protocol_router
 from service.refusal import refusal
 from service.routes.features import router as features_router
 from service.routes.model import router as model_router
+from service.routes.neighbours import router as neighbours_router
 from service.routes.page import WEB
 from service.routes.page import router as page_router
 from service.routes.predict import predict_reader
@@ -112,6 +113,7 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
         predict_router,
         features_router,
         trace_router,
+        neighbours_router,
         model_router,
         protocol_router,
         thin_protocol_router,

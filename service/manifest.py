@@ -81,6 +81,21 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+class IndexFile(_Frozen):
+    """A file of training digits: prototypes, among which a digit's neighbours are found, and each channel's exemplars.
+
+    `service.index` reads it. What it is for is looking inside, so a version without one serves all the same.
+    """
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.npz$", description="its name, in the version's folder")
+    sha256: str = Field(pattern=_SHA256, description="of that file")
+    layer: str = Field(description="in whose values neighbours are near")
+    metric: Literal["cosine"] = Field(description="by which they are: 1 − the cosine of the angle between the values")
+    prototypes: int = Field(ge=1, description="how many there are")
+    selection: str = Field(description="how they were chosen, in words")
+    metrics: dict[str, float] = Field(description="each a figure by name, of the validation digits")
+
+
 class Rejection(_Frozen):
     """The thresholds below which an answer is rejected, from validation; without one, nothing is for that reason."""
 
@@ -115,12 +130,19 @@ class Manifest(_Frozen):
     metrics: dict[str, dict[str, float]] = Field(description="by 'seed N', each a figure by name")
     libraries: dict[str, str] = Field(description="versions that made the model")
     variants: dict[Faster, Variant] = Field(default={}, description="faster files of this version, by precision")
+    index: IndexFile | None = Field(default=None, exclude_if=_is_none, description="its file of training digits")
 
     @model_validator(mode="after")
     def _golden_of_variants(self) -> Self:
         for precision, variant in self.variants.items():
             if len(variant.golden) != len(self.golden):
                 raise ValueError(f"{precision} answers {len(variant.golden)} of {len(self.golden)} golden images")
+        return self
+
+    @model_validator(mode="after")
+    def _layer_of_index(self) -> Self:
+        if self.index and self.index.layer not in {layer.name for layer in self.features}:
+            raise ValueError(f"the index is of layer {self.index.layer}, which cannot be asked for")
         return self
 
     def __hash__(self) -> int:
@@ -178,14 +200,23 @@ def load_model(directory: Path, manifest: Manifest, precision: Precision = "fp32
             raise ModelError(f"version {manifest.version} of {manifest.name} has no {precision} variant")
         file, promised = variant.file, variant.sha256
     path = directory / file
+    return read_promised(path, promised, str(path))
+
+
+def read_promised(path: Path, sha256: str, name: str) -> bytes:
+    """The bytes of a file that a manifest promises; messages call it `name`.
+
+    Raises:
+        ModelError: it cannot be read, or has another SHA-256.
+    """
     try:
-        model = path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    digest = hashlib.sha256(model).hexdigest()
-    if digest != promised:
-        raise ModelError(f"{path} has SHA-256 {digest[:12]}…, but its manifest says {promised[:12]}…")
-    return model
+        raise ModelError(f"{name} cannot be read: {error.strerror}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise ModelError(f"{name} has SHA-256 {digest[:12]}…, but its manifest says {sha256[:12]}…")
+    return content
 
 
 def versions(models: Path, name: str) -> list[int]:

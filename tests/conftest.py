@@ -1,6 +1,7 @@
 """What the tests share: real digits, the shipped model by itself, and the service that serves it."""
 
 import gzip
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,20 @@ def mnist() -> Mnist:
     """MNIST's 10,000 test digits, read by NumPy alone: the header is 16 bytes of the images and 8 of the labels."""
     images, labels = (
         gzip.decompress((DATA / f"t10k-{kind}-ubyte.gz").read_bytes()) for kind in ("images-idx3", "labels-idx1")
+    )
+    return Mnist(
+        np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)
+    )
+
+
+@pytest.fixture(scope="session")
+def training_set() -> Mnist:
+    """MNIST's 60,000 training digits, read so too, where MNIST_DIR has them: they are too large to be shipped."""
+    folder = Path(os.environ.get("MNIST_DIR", ""))
+    if not (folder / "train-images-idx3-ubyte.gz").is_file():
+        pytest.skip("MNIST_DIR holds no training digits")
+    images, labels = (
+        gzip.decompress((folder / f"train-{kind}-ubyte.gz").read_bytes()) for kind in ("images-idx3", "labels-idx1")
     )
     return Mnist(
         np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28), np.frombuffer(labels, np.uint8, offset=8)

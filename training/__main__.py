@@ -20,6 +20,7 @@ from training.configuration import Configuration
 from training.data import Mnist, split
 from training.errors import TrainingError
 from training.fit import JOURNAL_FILE, STATE_FILE, choose_device, evaluate, fit
+from training.index import add_index
 from training.journal import read_journal
 from training.mixture import CORRUPTED_FILE, NON_DIGITS_FILE
 from training.model import ARCHITECTURE, predict
@@ -107,6 +108,12 @@ def _quantise(options: argparse.Namespace) -> None:
     variant = add_int8(options.version, Mnist())
     figures = ", ".join(f"{name} {value:.4f}" for name, value in variant.metrics.items())
     _OUT.print(f"verified and added: {options.version / variant.file}: agreement {variant.agreement:.4f}, {figures}")
+
+
+def _index(options: argparse.Namespace) -> None:
+    index = add_index(options.version, Mnist())
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in index.metrics.items())
+    _OUT.print(f"added: {options.version / index.file}: {index.prototypes:,} prototypes, {figures}")
 
 
 def _shapes(_: argparse.Namespace) -> None:
@@ -212,13 +219,14 @@ def _parser() -> argparse.ArgumentParser:
         ("export", _export, [releasing, running], "make a verified model version of a checkpoint"),
         ("verify", _verify, [running], "verify a model version again, against its checkpoint"),
         ("quantise", _quantise, [], "add a verified int8 variant to a model version"),
+        ("index", _index, [], "add the index of training digits, for looking inside, to a model version"),
         ("shapes", _shapes, [], "print the table of layers"),
     ):
         command = commands.add_parser(name, parents=parents, help=text, description=text)
         command.set_defaults(command=function)
         if function is _export:
             command.add_argument("--checkpoint", type=Path, required=True, metavar="FILE")
-        if function in {_verify, _quantise}:
+        if function in {_verify, _quantise, _index}:
             command.add_argument("version", type=Path, metavar="DIR", help="such as models/digits/1")
     return parser
 

@@ -137,5 +137,11 @@ class Mnist:
 
 def split(digits: Digits, seed: int, validation: int = VALIDATION) -> tuple[Digits, Digits]:
     """Training and validation digits, the latter `validation` many, drawn by `seed` alone."""
-    order = np.random.default_rng(seed).permutation(len(digits))
-    return digits.take(np.sort(order[validation:])), digits.take(np.sort(order[:validation]))
+    training, kept = places(len(digits), seed, validation)
+    return digits.take(training), digits.take(kept)
+
+
+def places(count: int, seed: int, validation: int = VALIDATION) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where the training and the validation digits of `split` are among `count` digits, each in ascending order."""
+    order: NDArray[np.intp] = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[validation:]), np.sort(order[:validation])

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from service.engine import Provider
+from service.index import INDEX_FILE
 from service.manifest import MODEL_FILE, Golden, Manifest, Rejection, save_manifest
 from service.rejection import evidence
 from training.calibrate import fit_rejection
@@ -22,6 +23,7 @@ from training.errors import PromiseError, ReleaseError
 from training.evaluation import Evaluation, answers
 from training.export import INPUT, OUTPUTS, export
 from training.fold import fold
+from training.index import index_of
 from training.model import ARCHITECTURE, DigitNet, predict
 from training.report import CARD_FILE, draw_confusion, draw_misread, draw_reliability, write_card
 from training.robustness import Robustness, judge
@@ -54,7 +56,8 @@ def release(
     Of checkpoints of several seeds, all are evaluated and told of, and the median one is released: by the test set if
     it is read, else by validation.
 
-    It has an int8 variant where that keeps its promise, and else a card that says why there is none.
+    It has an index of training digits, and an int8 variant where that keeps its promise, and else a card that says why
+    there is none.
 
     Raises:
         ReleaseError: a model falls short of the default root's bar, or the one to release is not verified.
@@ -75,8 +78,11 @@ def release(
     metrics = {name: value for candidate in candidates for name, value in candidate.manifest.metrics.items()}
     manifest = chosen.manifest.model_copy(update={"metrics": metrics, "data": dict(mnist.hashes)})
     refused, files = "", {MODEL_FILE: model}
+    configuration = checkpoint.configuration
+    engine = opened(model, manifest, "cpu")
+    files[INDEX_FILE], index = index_of(engine, mnist, configuration.seed, configuration.validation)
+    manifest = manifest.model_copy(update={"index": index})
     try:
-        configuration = checkpoint.configuration
         calibration = calibration_images(mnist, configuration.seed, configuration.validation)
         files[INT8_FILE], int8 = make_int8(model, manifest, calibration, images, evaluations)
         manifest = manifest.model_copy(update={"variants": {INT8: int8}})

@@ -30,6 +30,7 @@ C. Northcutt, A. Athalye and J. Mueller, "Pervasive label errors in test sets de
 (arXiv:2103.14749); the places are those of the study that its authors published with it.
 """
 _VARIANTS = "## Variants"
+_INDEX = "## Index"
 _LIMITS = "## Limits"
 
 
@@ -220,6 +221,7 @@ def write_card(
         "",
         _VARIANTS,
         *_variants(manifest, path.parent, refused),
+        *_index(manifest, path.parent),
         _LIMITS,
         "",
         "It names a digit for every picture, also for one that it rejects. It has seen digits of US census workers and "
@@ -231,8 +233,18 @@ def write_card(
 
 def with_variants(card: str, manifest: Manifest, folder: Path) -> str:
     """A card whose section of variants is that of the manifest; it gets one before its limits where it has none."""
-    section = "\n".join([_VARIANTS, *_variants(manifest, folder, ""), ""])
-    before, heading, after = card.partition(f"{_VARIANTS}\n")
+    return _with_section(card, [_VARIANTS, *_variants(manifest, folder, "")])
+
+
+def with_index(card: str, manifest: Manifest, folder: Path) -> str:
+    """A card whose section of the index is that of the manifest; it gets one before its limits where it has none."""
+    return _with_section(card, _index(manifest, folder))
+
+
+def _with_section(card: str, lines: Sequence[str]) -> str:
+    """The card with those lines, the first of which is their heading, in the place of what is under that heading."""
+    section = "\n".join([*lines, ""])
+    before, heading, after = card.partition(f"{lines[0]}\n")
     if not heading:
         return card.replace(f"{_LIMITS}\n", f"{section}{_LIMITS}\n")
     return before + section + after[after.index("## ") :]
@@ -263,6 +275,31 @@ def _variants(manifest: Manifest, folder: Path, refused: str) -> list[str]:
         ),
         "",
         *(f"{precision}: calibrated by the {v.calibration}." for precision, v in manifest.variants.items()),
+        "",
+    ]
+
+
+def _index(manifest: Manifest, folder: Path) -> list[str]:
+    index = manifest.index
+    if index is None:
+        return []
+    figures = index.metrics
+    size = (folder / index.file).stat().st_size / 1e6
+    return [
+        _INDEX,
+        "",
+        f"`{index.file}` ({size:.2f} MB, SHA-256 `{index.sha256[:12]}…`) holds digits that trained the network, for "
+        f"looking inside: {index.prototypes:,} prototypes, among which the neighbours of a picture are found by the "
+        f"{index.metric} of `{index.layer}`, and for each channel the digits that excite it most. The prototypes are "
+        f"{index.selection}. Judged on the validation digits, none of which is among them:",
+        "",
+        "| prototypes | nearest has the label | of the ten nearest | mean distance to the nearest |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {name} | {figures[f'{prefix}nearest_agreement']:.2%} | {figures[f'{prefix}ten_agreement']:.2%} | "
+            f"{figures[f'{prefix}distance']:.4f} |"
+            for name, prefix in (("these", ""), ("as many at random, mean of five draws", "random_"))
+        ),
         "",
     ]
 

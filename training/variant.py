@@ -5,7 +5,6 @@ float32's, and of the test images at least 99.9 % get the same digit.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from service.manifest import Faster, Manifest, Variant, load_manifest, load_mode
 from training.data import Mnist, split
 from training.errors import PromiseError, ReleaseError
 from training.evaluation import Evaluation, evaluate_model
+from training.file import replace_file
 from training.quantise import CALIBRATION, activations, quantise
 from training.report import CARD_FILE, with_variants
 
@@ -108,9 +108,9 @@ def add_int8(folder: Path, mnist: Mnist) -> Variant:
     judged = [evaluate_model(engine, name, read()) for name, read in sets.items() if f"{name}_accuracy" in known]
     content, variant = make_int8(model, manifest, calibration, mnist.test_images(), judged)
     manifest = manifest.model_copy(update={"variants": {**manifest.variants, INT8: variant}})
-    _replace(folder / INT8_FILE, content)
+    replace_file(folder / INT8_FILE, content)
     card = folder / CARD_FILE
-    _replace(card, with_variants(card.read_text(encoding="utf-8"), manifest, folder).encode())
+    replace_file(card, with_variants(card.read_text(encoding="utf-8"), manifest, folder).encode())
     save_manifest(manifest, folder)
     return variant
 
@@ -130,13 +130,3 @@ def _read(engine: Engine, images: NDArray[np.uint8]) -> NDArray[np.intp]:
     digits: NDArray[np.intp]
     digits = np.concatenate([engine.predict(images[start : start + _BATCH])[0] for start in starts]).argmax(axis=1)
     return digits
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -18,6 +18,7 @@ from service.errors import ModelError
 from service.layer import Layer
 from service.manifest import (
     Golden,
+    IndexFile,
     Manifest,
     Precision,
     Rejection,
@@ -65,6 +66,15 @@ def manifest() -> Manifest:
                 golden=(tuple(n / 7 for n in range(10)),),
             )
         },
+        index=IndexFile(
+            file="index.npz",
+            sha256=hashlib.sha256(b"index").hexdigest(),
+            layer="relu1",
+            metric="cosine",
+            prototypes=30,
+            selection="by chance",
+            metrics={"distance": 0.125},
+        ),
     )
 
 
@@ -129,6 +139,13 @@ def spoil(values: dict[str, Any], path: str, value: Any = None) -> None:
         ("variants.int8.golden.0", [0.0] * 9),
         ("variants.int8.colour", "red"),
         ("variants", {"bf16": {}}),
+        ("index.file", "../index.npz"),
+        ("index.file", "index.npy"),
+        ("index.sha256", "AB" * 32),
+        ("index.metric", "euclidean"),
+        ("index.prototypes", 0),
+        ("index.layer", None),
+        ("index.colour", "red"),
         ("rejection.confidence", 1.01),
         ("rejection.evidence", "much"),
         ("rejection.entropy", 0.5),
@@ -165,6 +182,34 @@ def test_a_manifest_from_before_variants_is_read(manifest: Manifest, tmp_path: P
     assert older == manifest.model_copy(update={"variants": {}})
     with pytest.raises(ModelError, match=r"^version 3 of digits has no int8 variant$"):
         load_model(tmp_path, older, "int8")
+
+
+def test_a_manifest_from_before_indices_stays_as_it_was(manifest: Manifest, tmp_path: Path) -> None:
+    """One without the field has none, and is saved without it, byte for byte."""
+    older = manifest.model_copy(update={"index": None})
+    save_manifest(older, tmp_path)
+    content = (tmp_path / "manifest.json").read_bytes()
+    assert b"index" not in content
+    assert load_manifest(tmp_path) == older
+    save_manifest(load_manifest(tmp_path), tmp_path)
+    assert (tmp_path / "manifest.json").read_bytes() == content
+
+
+def test_the_shipped_manifests_stay_as_they_are(model_folder: Path, tmp_path: Path) -> None:
+    """Loaded and saved again, each is byte for byte the file that is shipped."""
+    for folder in sorted(model_folder.parent.iterdir()):
+        save_manifest(load_manifest(folder), tmp_path)
+        assert (tmp_path / "manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize("layer", ["logits", "conv9"])
+def test_an_index_is_of_a_layer_that_can_be_asked_for(manifest: Manifest, tmp_path: Path, layer: str) -> None:
+    """Neighbours could not be found by another one's values."""
+    values = json.loads(manifest.model_dump_json())
+    values["index"]["layer"] = layer
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=f"the index is of layer {layer}, which cannot be asked for$"):
+        load_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def test_the_whole_way_ends_with_a_version(run: Run, capsys: pytest.CaptureFixtu
         "README.md",
         "checkpoint.safetensors",
         "confusion.png",
+        "index.npz",
         "manifest.json",
         "misread.png",
         "model.onnx",

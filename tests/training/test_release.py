@@ -23,7 +23,7 @@ from training.release import release
 
 MakeMnist = Callable[..., Mnist]
 PICTURES = {"confusion.png", "misread.png", "reliability.png"}
-FILES = {"model.onnx", "manifest.json", "README.md", "checkpoint.safetensors"} | PICTURES
+FILES = {"model.onnx", "index.npz", "manifest.json", "README.md", "checkpoint.safetensors"} | PICTURES
 ROBUSTNESS = {"redrawn_accuracy", "corrupted_accuracy", "non_digits_auc"}
 LABELS = "t10k-labels-idx1-ubyte"
 
