@@ -36,6 +36,7 @@ from service.refusal import refusal
 from service.routes.features import router as features_router
 from service.routes.kernels import router as kernels_router
 from service.routes.model import router as model_router
+from service.routes.neighbours import router as neighbours_router
 from service.routes.page import WEB
 from service.routes.page import router as page_router
 from service.routes.predict import predict_reader
@@ -114,6 +115,7 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
         features_router,
         kernels_router,
         trace_router,
+        neighbours_router,
         model_router,
         protocol_router,
         thin_protocol_router,

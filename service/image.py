@@ -1,5 +1,6 @@
 """Bytes of a picture → the 28×28 that the network sees, made as MNIST's own digits were made."""
 
+import base64
 import io
 import math
 import warnings
@@ -242,3 +243,8 @@ def as_png(pixels: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.frombytes("L", (SIDE, SIDE), pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def as_png_url(pixels: Pixels) -> str:
+    """The same as a data URL, which a page can show as it stands."""
+    return "data:image/png;base64," + base64.b64encode(as_png(pixels)).decode()

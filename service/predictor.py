@@ -32,6 +32,7 @@ from service.prediction import Prediction, Run, joined
 from service.rejection import Gates, Reasons
 from service.runtime import CPU
 from service.settings import Settings
+from service.similarity import Similarity
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
 _PIECE = 64  # images of a large request: a fourteenth faster, and 3 MB more
@@ -52,6 +53,7 @@ class Predictor:
 
     Attributes:
         model_name: the model that answers, as every answer under /v1 has it; `model_json` is the same in JSON.
+        similarity: the training digits that are near to a digit or excite a channel; read when first asked for.
     """
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, executor: Executor | None = None) -> None:
@@ -59,6 +61,7 @@ class Predictor:
         self.engine = engine
         self.model_name = {"name": engine.manifest.name, "version": engine.manifest.version}
         self.model_json = to_json(self.model_name)
+        self.similarity = Similarity(engine, settings.models / engine.manifest.name / engine.manifest.version)
         self._executor = executor
         self._max_pixels = settings.max_pixels
         max_batch = settings.max_batch or (_CPU_BATCH if engine.provider == CPU else SIZES[-1])

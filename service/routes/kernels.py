@@ -1,12 +1,9 @@
 """`GET /v1/model/layers/{layer}/kernels`: the weights of the network that serves."""
 
-import hashlib
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-import service
 from service.answer import to_json
 from service.channels import as_text
 from service.features import as_npy, as_npz
@@ -15,6 +12,7 @@ from service.kernels import as_json, choose_kernels
 from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, FormQuery, chosen_form
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS
+from service.routes.unchanged import entity_tag, is_known
 from service.schemas import KernelsAnswer
 from service.state import SharedPredictor
 
@@ -51,9 +49,9 @@ async def kernels(
     if form in PAINTERS:
         check_drawable(chosen)
     shown = as_text(chosen.channels)
-    tag = _entity_tag(engine.manifest.sha256, layer, shown, form)
+    tag = entity_tag(engine.manifest.sha256, layer, shown, form)
     caching = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept"}  # asked again, as a model may be replaced
-    if _names(request.headers.get("If-None-Match", ""), tag):
+    if is_known(request.headers.get("If-None-Match", ""), tag):
         return Response(status_code=304, headers=caching)
 
     def content() -> bytes:
@@ -70,13 +68,3 @@ async def kernels(
         "X-Digitscope-Folded": chosen.folded or "none",
     }
     return Response(await predictor.look(content), media_type=MEDIA_TYPES[form], headers=headers | caching)
-
-
-def _entity_tag(*what: str) -> str:
-    """An entity tag (RFC 9110, section 8.8.3) of what decides an answer, together with the version of the service."""
-    return f'"{hashlib.sha256(" ".join((service.__version__, *what)).encode()).hexdigest()[:32]}"'
-
-
-def _names(header: str, tag: str) -> bool:
-    """Whether an If-None-Match header (RFC 9110, section 13.1.2) names the entity tag."""
-    return any(item.strip().removeprefix("W/") in (tag, "*") for item in header.split(","))

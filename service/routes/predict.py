@@ -1,6 +1,5 @@
 """`POST /v1/predict`: pictures in, digits out."""
 
-import base64
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from service.answer import Answer, to_json
 from service.call import Call, Head, media_type
 from service.errors import MalformedError
-from service.image import PIXELS, Pixels, Preprocess, as_png
+from service.image import PIXELS, Pixels, Preprocess, as_png_url
 from service.intake import MULTIPART, REQUEST_BODY, find_all, read_at_once, read_digits
 from service.prediction import Prediction
 from service.predictor import Predictor
@@ -143,5 +142,4 @@ def _boolean(given: dict[str, str], name: str) -> bool:
 
 def _with_seen(answer: bytes, pixels: Pixels, number: int) -> bytes:
     digit = pixels[number * PIXELS : (number + 1) * PIXELS]
-    url = "data:image/png;base64," + base64.b64encode(as_png(digit)).decode()
-    return b'%b,"seen":%b}' % (answer[:-1], to_json(url))
+    return b'%b,"seen":%b}' % (answer[:-1], to_json(as_png_url(digit)))
