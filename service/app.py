@@ -33,6 +33,8 @@ from service.protocol.routes import REQUEST_SCHEMAS, infer_reader
 from service.protocol.routes import router as protocol_router
 from service.protocol.routes import thin as thin_protocol_router
 from service.refusal import refusal
+from service.routes.ablate import router as ablate_router
+from service.routes.attribution import router as attribution_router
 from service.routes.features import router as features_router
 from service.routes.model import router as model_router
 from service.routes.page import WEB
@@ -107,7 +109,16 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
         redoc_url=None,
         redirect_slashes=False,
     )
-    routers = (predict_router, features_router, model_router, protocol_router, thin_protocol_router, page_router)
+    routers = (
+        predict_router,
+        features_router,
+        attribution_router,
+        ablate_router,
+        model_router,
+        protocol_router,
+        thin_protocol_router,
+        page_router,
+    )
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB))

@@ -222,6 +222,8 @@ def test_every_endpoint_is_documented(document: Any) -> None:
     assert {(method, path) for path, method, _ in operations(document)} == {
         ("POST", "/v1/predict"),
         ("POST", "/v1/features"),
+        ("POST", "/v1/attribution"),
+        ("POST", "/v1/ablate"),
         ("GET", "/v1/model"),
         ("GET", "/v1/model/layers"),
         ("GET", "/metrics"),
