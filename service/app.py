@@ -33,6 +33,8 @@ from service.protocol.routes import REQUEST_SCHEMAS, infer_reader
 from service.protocol.routes import router as protocol_router
 from service.protocol.routes import thin as thin_protocol_router
 from service.refusal import refusal
+from service.routes.ablate import router as ablate_router
+from service.routes.attribution import router as attribution_router
 from service.routes.features import router as features_router
 from service.routes.kernels import router as kernels_router
 from service.routes.model import router as model_router
@@ -116,6 +118,8 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
         kernels_router,
         trace_router,
         neighbours_router,
+        attribution_router,
+        ablate_router,
         model_router,
         protocol_router,
         thin_protocol_router,

@@ -18,6 +18,7 @@ from service.layer import Layer
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
+NORMALISED = "normalised"  # the tensor that the first layer takes: the image less its mean, over its deviation
 Faster = Literal["int8"]  # the precisions of which a version may have a file beside the contract's own
 Precision = Literal["fp32"] | Faster
 _VERSION = "[1-9][0-9]*"

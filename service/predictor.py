@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -29,6 +30,7 @@ from service.image import (
 from service.lanes import SIZES
 from service.metrics import Metrics
 from service.prediction import Prediction, Run, joined
+from service.probe import Probe
 from service.rejection import Gates, Reasons
 from service.runtime import CPU
 from service.settings import Settings
@@ -184,6 +186,11 @@ class Predictor:
             return work()
 
         return await to_thread.run_sync(begin, limiter=self._inspecting)
+
+    @cached_property
+    def probe(self) -> Probe:
+        """What asks the network about itself; for work that `look` does, one thing at a time."""
+        return Probe(self.engine)
 
     async def is_ready(self) -> bool:
         """Whether the engine answers; after a failure it is asked its golden inputs again."""

@@ -20,7 +20,7 @@ from service.errors import MalformedError, UnknownError
 from service.layer import Layer
 from service.manifest import Manifest
 
-SOURCE = "normalised"  # the input of the first layer: pixels less their mean, over their standard deviation
+SOURCE = NORMALISED
 
 Exact = NDArray[np.float64]
 Values = Mapping[str, NDArray[np.float32]]

@@ -224,6 +224,8 @@ def test_every_endpoint_is_documented(document: Any) -> None:
         ("POST", "/v1/features"),
         ("POST", "/v1/trace"),
         ("POST", "/v1/neighbours"),
+        ("POST", "/v1/attribution"),
+        ("POST", "/v1/ablate"),
         ("GET", "/v1/model"),
         ("GET", "/v1/model/layers"),
         ("GET", "/v1/model/layers/{layer}/kernels"),

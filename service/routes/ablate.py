@@ -1,0 +1,63 @@
+"""`POST /v1/ablate`: the answer without some channels."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.ablation import Silenced, ablate, choose_channels, choose_layer
+from service.answer import json_answer
+from service.attribution_schemas import AblationAnswer
+from service.call import Call
+from service.image import as_images
+from service.intake import REQUEST_BODY, read_digit
+from service.routes.predict import ERRORS, PreprocessQuery
+from service.state import SharedPredictor, SharedState
+
+router = APIRouter(tags=["digitscope"])
+
+
+@router.post(
+    "/v1/ablate",
+    response_class=Response,
+    responses=ERRORS | {200: {"model": AblationAnswer, "description": "The answers with and without the channels"}},
+    openapi_extra={"requestBody": REQUEST_BODY},
+)
+async def ablation(
+    request: Request,
+    state: SharedState,
+    predictor: SharedPredictor,
+    layer: Annotated[
+        str | None,
+        Query(description="conv1, relu1, pool1, conv2, relu2, pool2, fc1 or fc1_relu (default the last convolution)"),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        Query(description="to silence together, such as 5,6; without it, each channel of the layer in turn, alone"),
+    ] = None,
+    preprocess: PreprocessQuery = "mnist",
+) -> Response:
+    """Silences channels of a layer, or units of a linear one, and tells what the network answers then.
+
+    To silence is to set a channel's values to zero, everywhere in its map. Of a layer before its ReLU it is the sum
+    with its bias (and BatchNorm, which is folded in) that becomes zero, and passes the ReLU as zero; so silencing
+    conv1, relu1 or pool1 comes to the same.
+    """
+    chosen = choose_layer(predictor.engine.manifest, layer)
+    choices = choose_channels(chosen, channels)
+    image = as_images(await read_digit(Call.of(request, state), preprocess, predictor, state.settings))
+    before, silenced = await predictor.look(lambda: ablate(predictor.probe, image, chosen, choices))
+    return json_answer(
+        {
+            "model": predictor.model_name,
+            "layer": chosen.name,
+            "before": asdict(before),
+            "silenced": [_as_json(each) for each in silenced],
+        }
+    )
+
+
+def _as_json(silenced: Silenced) -> dict[str, Any]:
+    return {"channels": silenced.channels, **asdict(silenced.reply), "difference": silenced.difference}
