@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 
 from service.errors import MalformedError, UnknownError
 from service.layer import Layer
-from service.manifest import Manifest
-
-SOURCE = NORMALISED
+from service.manifest import NORMALISED, Manifest
 
 Exact = NDArray[np.float64]
 Values = Mapping[str, NDArray[np.float32]]
@@ -87,7 +85,7 @@ def choose_place(manifest: Manifest, name: str, channel: int, y: int | None, x: 
     if name not in names:
         raise UnknownError(f"the model has no layer '{name[:40]}'; it has {', '.join(names)}")
     number = names.index(name)
-    layer, source = manifest.layers[number], [SOURCE, *names][number]
+    layer, source = manifest.layers[number], [NORMALISED, *names][number]
     given = {"channel": channel, "y": y, "x": x}
     for axis, size in zip(given, (*layer.shape, None, None), strict=False):
         place = given[axis]
@@ -153,7 +151,7 @@ def pixels_behind(place: Place, manifest: Manifest, values: Values, parameters: 
     slope: Exact = np.zeros(place.layer.shape)
     slope[place.index] = 1
     offset = 0.0
-    for layer, source in reversed(list(zip(manifest.layers, [SOURCE, *names], strict=False))[: depth + 1]):
+    for layer, source in reversed(list(zip(manifest.layers, [NORMALISED, *names], strict=False))[: depth + 1]):
         inputs = values[source]
         if layer.operator == "Relu":
             slope = slope * (inputs > 0)

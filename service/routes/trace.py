@@ -12,10 +12,11 @@ from service.call import Call
 from service.engine import Engine, Images
 from service.image import as_images
 from service.intake import REQUEST_BODY, read_digit
+from service.manifest import NORMALISED
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas import TraceAnswer
 from service.state import SharedPredictor, SharedState
-from service.trace import SOURCE, Behind, Place, Terms, choose_place, pixels_behind, terms_of
+from service.trace import Behind, Place, Terms, choose_place, pixels_behind, terms_of
 
 router = APIRouter(tags=["digitscope"])
 
@@ -66,11 +67,11 @@ def _traced(engine: Engine, image: Images, place: Place, most: int | None, *, fo
     parameters = engine.parameters
     names = [layer.name for layer in engine.manifest.layers]
     values = {name: value[0] for name, value in engine.inspect(image, names).items()}
-    values[SOURCE] = (image[0].astype(np.float32) - parameters["mean"]) / parameters["std"]
+    values[NORMALISED] = (image[0].astype(np.float32) - parameters["mean"]) / parameters["std"]
     found = terms_of(place, values, parameters)
     value = values[place.layer.name][place.index]
     exact = found.bias + float(found.product.sum())
-    normalisation = {name: float(parameters[name]) for name in ("mean", "std")} if place.source == SOURCE else None
+    normalisation = {name: float(parameters[name]) for name in ("mean", "std")} if place.source == NORMALISED else None
     answer = {
         "layer": place.layer.name,
         "operator": place.layer.operator,
