@@ -35,6 +35,7 @@ from service.protocol.routes import thin as thin_protocol_router
 from service.refusal import refusal
 from service.routes.features import router as features_router
 from service.routes.model import router as model_router
+from service.routes.operators import router as operators_router
 from service.routes.page import WEB
 from service.routes.page import router as page_router
 from service.routes.predict import predict_reader
@@ -107,7 +108,15 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
         redoc_url=None,
         redirect_slashes=False,
     )
-    routers = (predict_router, features_router, model_router, protocol_router, thin_protocol_router, page_router)
+    routers = (
+        predict_router,
+        features_router,
+        operators_router,
+        model_router,
+        protocol_router,
+        thin_protocol_router,
+        page_router,
+    )
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB))
