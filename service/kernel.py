@@ -62,19 +62,26 @@ def _fixed(description: str, *rows: tuple[float, ...]) -> Recipe:
 
 
 NAMED: dict[str, Recipe] = {
-    "identity": Recipe("1 in the middle, 0 around: the picture itself", _identity, sized=True, odd=True),
-    "sobel-x": _fixed("the slope to the right: positive where it grows brighter", (-1, 0, 1), (-2, 0, 2), (-1, 0, 1)),
-    "sobel-y": _fixed("the slope downwards: positive where it grows brighter", (-1, -2, -1), (0, 0, 0), (1, 2, 1)),
+    "identity": Recipe(
+        "1 in the middle and 0 around it, which gives the picture itself", _identity, sized=True, odd=True
+    ),
+    "sobel-x": _fixed("the slope to the right, positive where it grows brighter", (-1, 0, 1), (-2, 0, 2), (-1, 0, 1)),
+    "sobel-y": _fixed("the slope downwards, positive where it grows brighter", (-1, -2, -1), (0, 0, 0), (1, 2, 1)),
     "laplacian": _fixed("edges of all directions, by the second derivative", (0, 1, 0), (1, -4, 1), (0, 1, 0)),
     "outline": _fixed(
-        "what a pixel has more than its eight neighbours: outlines and points", (-1, -1, -1), (-1, 8, -1), (-1, -1, -1)
+        "what a pixel has more than its eight neighbours, as outlines and points have",
+        (-1, -1, -1),
+        (-1, 8, -1),
+        (-1, -1, -1),
     ),
-    "sharpen": _fixed("the picture less its Laplacian: edges stand out", (0, -1, 0), (-1, 5, -1), (0, -1, 0)),
-    "emboss": _fixed("bright is high, and light falls from the upper left", (-2, -1, 0), (-1, 1, 1), (0, 1, 2)),
-    "box": Recipe("blurs: the mean of the window", _box, sized=True),
-    "gaussian": Recipe("blurs: a Gaussian bell with σ = size/4, sum 1", _gaussian, sized=True),
+    "sharpen": _fixed("the picture less its Laplacian, so that edges stand out", (0, -1, 0), (-1, 5, -1), (0, -1, 0)),
+    "emboss": _fixed(
+        "a relief in which bright is high and light falls from the upper left", (-2, -1, 0), (-1, 1, 1), (0, 1, 2)
+    ),
+    "box": Recipe("blurs by the mean of the window", _box, sized=True),
+    "gaussian": Recipe("blurs by a Gaussian bell with σ = size/4 and sum 1", _gaussian, sized=True),
     "bilinear": Recipe(
-        "a tent of height 1: of size 2S − 1 it interpolates in a transposed convolution of stride S",
+        "a tent of height 1, which with size 2S − 1 interpolates in a transposed convolution of stride S",
         _bilinear,
         sized=True,
         odd=True,
