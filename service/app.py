@@ -34,12 +34,14 @@ from service.protocol.routes import router as protocol_router
 from service.protocol.routes import thin as thin_protocol_router
 from service.refusal import refusal
 from service.routes.features import router as features_router
+from service.routes.kernels import router as kernels_router
 from service.routes.model import router as model_router
 from service.routes.operators import router as operators_router
 from service.routes.page import WEB
 from service.routes.page import router as page_router
 from service.routes.predict import predict_reader
 from service.routes.predict import router as predict_router
+from service.routes.trace import router as trace_router
 from service.settings import Settings
 from service.state import State
 from service.tally import Tally
@@ -112,6 +114,8 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
         predict_router,
         features_router,
         operators_router,
+        kernels_router,
+        trace_router,
         model_router,
         protocol_router,
         thin_protocol_router,

@@ -108,22 +108,28 @@ class Engine:
             if variant:
                 raise ProviderError(f"precision '{variant[0]}' is for a CPU, and the provider is {self.provider}")
         try:
-            self._open(model, predicting)
+            self._open(predicting)
         except ProviderError as error:
             if provider != "auto":
                 raise
             self.provider, self.fallback = CPU, str(error)
-            self._open(model, predicting)
+            self._open(predicting)
 
-    def _open(self, model: bytes, predicting: bytes) -> None:
+    def _open(self, predicting: bytes) -> None:
         self._lanes = None if self.provider == CPU else self._open_lanes(predicting)
         self._predicting = self._session(predicting) if self._lanes is None else self._lanes.session
-        # Fusing a convolution with its ReLU hides the value between them, so looking inside has a session of its own
-        # and the one that predicts stays as fast as it can be.
-        # An arena would keep 40 MB for it.
-        inspected = Graph().outputs(*(layer.name for layer in self.manifest.features)).behind(model)
-        self._inspecting = self._session(inspected, arena=False)
-        self._check()
+        try:
+            self._check()
+        finally:
+            self.__dict__.pop(
+                "_inspecting", None
+            )  # 17 MB that only those need who look inside; the first opens it again
+
+    @cached_property
+    def _inspecting(self) -> ort.InferenceSession:
+        """What looks inside: fusing a convolution with its ReLU, as predicting does, hides the value between them."""
+        inspected = Graph().outputs(*(layer.name for layer in self.manifest.features)).behind(self._model)
+        return self._session(inspected, arena=False)  # an arena would keep 40 MB
 
     def _open_lanes(self, model: bytes) -> Lanes:
         """What predicts on a GPU, by CUDA graphs where the provider can capture the model."""

@@ -2,18 +2,47 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.channels import Channels, choose_channels
 from service.errors import MalformedError, UnknownError
 from service.layer import Layer
 from service.manifest import Manifest
+from service.statistics import statistics
 
 Scale = Literal["map", "layer", "all"]
 Activations = NDArray[np.float32]
 Range = tuple[float, float]
+
+
+class Choice(NamedTuple):
+    """A layer that is asked for, with those of its channels that are."""
+
+    layer: Layer
+    channels: Channels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What is left of the layer's shape."""
+        return (len(self.channels), *self.layer.shape[1:])
+
+    def of(self, values: Activations) -> Activations:
+        """The chosen channels of the layer's values (images, *its shape)."""
+        return values if self.shape == self.layer.shape else values.take(self.channels, axis=1)
+
+
+def choose(manifest: Manifest, layers: Sequence[str], channels: Sequence[str] = ()) -> tuple[Choice, ...]:
+    """The layers of names, as `choose_layers` has them, and of each the channels, as `choose_channels` has them.
+
+    Raises:
+        UnknownError: the model has no such layer.
+        MalformedError: one of the layers has no such channel, or that is no channel.
+    """
+    chosen = choose_layers(manifest, layers)
+    return tuple(Choice(layer, choose_channels(channels, layer.name, layer.shape[0])) for layer in chosen)
 
 
 def choose_layers(manifest: Manifest, asked: Sequence[str]) -> tuple[Layer, ...]:
@@ -35,14 +64,8 @@ def known_in_order(manifest: Manifest) -> list[str]:
 
 
 def as_maps(values: Activations) -> Activations:
-    """One image's activations as maps (n, height, width): a convolution's channels, or a linear layer as one map.
-
-    A linear layer has no places, so its values are only laid out row by row, 30 a row where that comes out even.
-    """
-    if values.ndim == 3:
-        return values
-    width = 30 if len(values) % 30 == 0 else len(values)
-    return values.reshape(1, -1, width)
+    """One image's activations as maps (n, height, width): a convolution's channels, or a linear layer as one row."""
+    return values if values.ndim == 3 else values[np.newaxis, np.newaxis]
 
 
 def ranges(maps: Mapping[str, Activations], scale: Scale) -> dict[str, list[Range]]:
@@ -60,35 +83,40 @@ def ranges(maps: Mapping[str, Activations], scale: Scale) -> dict[str, list[Rang
     return {name: [span([layer]) if scale == "layer" else over_all] * len(layer) for name, layer in maps.items()}
 
 
-def as_json(layers: Sequence[Layer], activations: Mapping[str, Activations]) -> list[dict[str, Any]]:
-    """The layers with their values, (images, *shape), still as arrays."""
-    return [
-        {
+def as_json(
+    choices: Sequence[Choice], activations: Mapping[str, Activations], *, values: bool = True
+) -> list[dict[str, Any]]:
+    """The layers with their chosen channels' statistics and, if asked for, values (images, *shape), still as arrays."""
+    described = []
+    for choice in choices:
+        layer, shown = choice.layer, choice.of(activations[choice.layer.name])
+        facts = {
             "name": layer.name,
             "operator": layer.operator,
-            "shape": layer.shape,
+            "shape": choice.shape,
             "signed": layer.signed,
-            "values": activations[layer.name],
+            "channels": choice.channels,
+            "statistics": statistics(shown),
         }
-        for layer in layers
-    ]
+        described.append(facts | {"values": shown} if values else facts)
+    return described
 
 
-def as_npy(activations: Mapping[str, Activations]) -> bytes:
-    """One layer, float32 (images, *shape), in NumPy's NPY format.
+def as_npy(arrays: Mapping[str, Activations]) -> bytes:
+    """One array, such as a layer's values float32 (images, *shape), in NumPy's NPY format.
 
     Raises:
-        MalformedError: there are several layers.
+        MalformedError: there are several.
     """
-    if len(activations) != 1:
-        raise MalformedError(f"NPY holds one layer, and {len(activations)} are asked for; NPZ holds several")
+    if len(arrays) != 1:
+        raise MalformedError(f"NPY holds one layer, and {len(arrays)} are asked for; NPZ holds several")
     buffer = io.BytesIO()
-    np.save(buffer, next(iter(activations.values())), allow_pickle=False)
+    np.save(buffer, next(iter(arrays.values())), allow_pickle=False)
     return buffer.getvalue()
 
 
-def as_npz(activations: Mapping[str, Activations]) -> bytes:
-    """The layers by name, each float32 (images, *shape), in NumPy's NPZ format."""
+def as_npz(arrays: Mapping[str, Activations]) -> bytes:
+    """Arrays by name, such as layers' values float32 (images, *shape), in NumPy's NPZ format."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **activations)
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from service.errors import MalformedError, TooLargeError
 from service.graph import Graph
-from service.kernel import Kernel
 from service.layer import convolution_size, transposed_size
+from service.operator_kernel import Kernel
 from service.runtime import Session
 
 Values = NDArray[np.float32]

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 from service.appearance import SHOWS
 from service.errors import MalformedError
-from service.kernel import LARGEST, NAMED, Kernel, named_kernel, read_kernel
 from service.layer import Padding, padding_size
 from service.operation import MOST_CELLS, MOST_PIXELS, MOST_TRANSPOSED_CELLS, Operation, Operator, Size
+from service.operator_kernel import LARGEST, NAMED, Kernel, named_kernel, read_kernel
 
 
 class Kind(NamedTuple):

@@ -7,21 +7,20 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 from anyio import CapacityLimiter, to_thread
 
 from service.answer import to_json
 from service.batcher import Batcher, Pieces, Receiver
 from service.cpus import available_cpus
-from service.engine import Activations, Engine, Images
+from service.engine import Activations, Engine
 from service.errors import DeadlineError, OverloadedError
 from service.image import (
     PIXELS,
-    SIDE,
     Found,
     Pixels,
     Preprocess,
     Seen,
+    as_images,
     find_digits,
     open_picture,
     read_picture,
@@ -163,7 +162,7 @@ class Predictor:
             DeadlineError: the deadline passed before its turn.
             EngineError: the engine failed.
         """
-        return await self.look(lambda: self.engine.inspect(_images(pixels), names), deadline=deadline)
+        return await self.look(lambda: self.engine.inspect(as_images(pixels), names), deadline=deadline)
 
     async def look(self, work: Callable[[], Result], *, deadline: float | None = None) -> Result:
         """The result of work that looks inside, done in a thread when its turn comes; `deadline` as `inspect` has it.
@@ -191,7 +190,7 @@ class Predictor:
 
     def _run(self, parts: list[_Asked]) -> list[Prediction]:
         started = time.perf_counter()
-        images = _images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
+        images = as_images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
         ready = time.perf_counter()
         run = Run(*self.engine.predict(images))
         answered = time.perf_counter()
@@ -236,7 +235,3 @@ def _noted(parts: list[_Asked]) -> Reasons:
     if not [reasons for _, reasons in parts if reasons]:
         return ()
     return [reason for pixels, reasons in parts for reason in reasons or [None] * (len(pixels) // PIXELS)]
-
-
-def _images(pixels: Pixels) -> Images:
-    return np.frombuffer(pixels, np.uint8).reshape(-1, 1, SIDE, SIDE)

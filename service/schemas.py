@@ -49,6 +49,20 @@ class PredictAnswer(BaseModel):
     )
 
 
+class Statistics(BaseModel):
+    """What each channel's values are like, every list nested as (pictures, channels)."""
+
+    minimum: list[list[float]]
+    maximum: list[list[float]]
+    mean: list[list[float]]
+    zeros: list[list[float]] = Field(description="the fraction of values that are exactly zero")
+    positive: list[list[float]] = Field(description="the fraction of values above zero, which a ReLU passes")
+    dead: list[list[bool]] = Field(description="no value is above zero: the channel's ReLU passes nothing")
+    saturated: list[list[bool]] = Field(
+        description="every value is above zero: the channel's ReLU cuts nothing, so that the unit is merely linear"
+    )
+
+
 class LayerAnswer(BaseModel):
     """One layer's activations."""
 
@@ -56,7 +70,9 @@ class LayerAnswer(BaseModel):
     operator: str = Field(examples=["Conv"])
     shape: list[int] = Field(description="for one picture: channels, height, width; or values", examples=[[8, 28, 28]])
     signed: bool = Field(description="whether values can be negative")
-    values: list[Any] = Field(description="numbers nested as (pictures, *shape)")
+    channels: list[int] = Field(description="the numbers of those channels, or values, that are here")
+    statistics: Statistics
+    values: list[Any] | None = Field(None, description="numbers nested as (pictures, *shape), but for ?values=false")
 
 
 class FeaturesAnswer(BaseModel):
@@ -64,6 +80,30 @@ class FeaturesAnswer(BaseModel):
 
     model: ModelName
     layers: list[LayerAnswer]
+
+
+class Source(BaseModel):
+    """What a layer's weights are over."""
+
+    name: str = Field(description="the layer before, or image", examples=["pool1"])
+    shape: list[int] = Field(description="channels, height, width; or values", examples=[[8, 14, 14]])
+
+
+class KernelsAnswer(BaseModel):
+    """The answer to a request for a layer's weights as JSON."""
+
+    model: ModelName
+    name: str = Field(examples=["conv2"])
+    operator: str = Field(examples=["Conv"])
+    folded: str | None = Field(
+        description="what is part of these weights without a node of its own: BatchNorm, in each convolution, or the "
+        "temperature of the calibration, in the last layer"
+    )
+    source: Source
+    channels: list[int] = Field(description="the numbers of those outputs that are here")
+    shape: list[int] = Field(description="of the weights", examples=[[32, 8, 5, 5]])
+    weight: list[Any] = Field(description="numbers nested as (outputs, inputs, height, width) or (outputs, inputs)")
+    bias: list[float] = Field(description="one number for each output")
 
 
 class LayerFacts(Layer):
@@ -83,6 +123,63 @@ class LayersAnswer(BaseModel):
     layers: list[LayerFacts]
     parameters: int = Field(description="of all layers")
     multiply_adds: int = Field(description="of all layers, for one image")
+
+
+class TermAnswer(BaseModel):
+    """One term of a value's sum."""
+
+    channel: int = Field(description="of the input, or its unit")
+    y: int | None = Field(description="its row, which may be beyond the border; None where the input has no rows")
+    x: int | None = Field(description="its column")
+    weight: float
+    input: float
+    product: float = Field(description="weight · input, exactly")
+    padding: bool = Field(description="whether the place is beyond the border, so that the input is 0")
+    running: float = Field(description="the sum so far, the bias first")
+
+
+class RestAnswer(BaseModel):
+    """The terms that are not listed."""
+
+    terms: int = Field(description="how many")
+    sum: float
+
+
+class NormalisationAnswer(BaseModel):
+    """What makes pixels the input of the first layer: (pixel − mean) / std, in grey levels."""
+
+    mean: float
+    std: float
+
+
+class PixelsAnswer(BaseModel):
+    """A value as offset + Σ weight · pixel, for as long as the same ReLUs pass and the same maxima are taken."""
+
+    offset: float
+    weights: list[list[float]] = Field(description="28×28, by which a grey level of each pixel moves the value")
+    products: list[list[float]] = Field(description="28×28, weight · pixel")
+    exact: float = Field(description="that sum in float64")
+    difference: float = Field(description="ONNX Runtime's value less that")
+
+
+class TraceAnswer(BaseModel):
+    """Why a value is what it is: bias + Σ weight · input."""
+
+    model: ModelName
+    layer: str = Field(examples=["conv2"])
+    operator: str = Field(examples=["Conv"])
+    channel: int
+    y: int | None
+    x: int | None
+    value: float = Field(description="ONNX Runtime's float32")
+    exact: float = Field(description="the sum in float64 of the same inputs and weights")
+    difference: float = Field(description="value − exact")
+    source: str = Field(description="the layer that the inputs are of, or normalised: the pixels", examples=["pool1"])
+    normalisation: NormalisationAnswer | None = Field(description="where the inputs are pixels")
+    bias: float
+    terms: list[TermAnswer]
+    rest: RestAnswer
+    pixels: PixelsAnswer | None = Field(description="with ?follow=true")
 
 
 class Running(BaseModel):

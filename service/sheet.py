@@ -1,98 +1,118 @@
-"""A picture of feature maps: each layer a labelled grid of its maps, with a legend of its colours.
+"""A sheet: a drawing that grows downwards by sections, each with a heading and a legend of its colours."""
 
-Its texts keep to what the font that Pillow brings along can draw, which has no multiplication or minus sign.
-"""
-
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from numpy.typing import NDArray
 
+from service.channels import Channels
 from service.colour import DIVERGING, SEQUENTIAL, paint
-from service.features import Activations, Range, Scale, as_maps, ranges
-from service.layer import Layer
+from service.drawing import INK, Anchor, Drawing, Picture, Text
 
-_COLUMNS = 8  # maps in a row
-_TILE = 84  # pixels of a map's side: 3, 6 or 12 for each value of the network's sizes
-_CELL = 12  # pixels of a value's side in a linear layer, which has no maps
-_GAP = 8
-_MARGIN = 16
-_TITLE = 44  # pixels of height, legend included
-_CAPTION = 14
-_WIDTH = 2 * _MARGIN + _COLUMNS * (_TILE + _GAP) - _GAP
-_INK = (32, 32, 40)
-_FAINT = (112, 112, 124)
+MARGIN = 16
+GAP = 8
+COLUMNS = 8  # tiles in a row
+TILE = 84  # pixels of a tile's side: 3, 6 or 12 for each value of the network's maps
+CAPTION = 14
+HEADING = 44  # pixels of height, legend included
+LABELS = 28  # pixels of width, of the numbers of rows
+WIDTH = 2 * MARGIN + COLUMNS * (TILE + GAP) - GAP
 _LEGEND = 160  # pixels of width
 
-
-def draw_sheet(layers: Sequence[Layer], activations: Mapping[str, Activations], scale: Scale) -> bytes:
-    """The maps of one image as a PNG. `activations` has each layer's values by name, (*shape of the layer)."""
-    maps = {layer.name: as_maps(activations[layer.name]) for layer in layers}
-    spans = ranges(maps, scale)
-    heights = [_section_height(maps[layer.name]) for layer in layers]
-    sheet = Image.new("RGB", (_WIDTH, _MARGIN + sum(heights)), "white")
-    top = _MARGIN
-    for layer, height in zip(layers, heights, strict=True):
-        _Section(sheet, top).draw(layer, maps[layer.name], spans[layer.name], scale)
-        top += height
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()
+Values = NDArray[np.float32]
 
 
-def _section_height(maps: Activations) -> int:
-    if len(maps) == 1:
-        return _TITLE + int(maps.shape[1]) * _cell(maps) + _MARGIN
-    return _TITLE + -(-len(maps) // _COLUMNS) * (_TILE + _CAPTION + _GAP) + _MARGIN
+class Span(NamedTuple):
+    """The least and largest value that colours span, and whether values can be negative."""
+
+    low: float
+    high: float
+    signed: bool
+
+    @property
+    def bound(self) -> float:
+        """The value that has the last colour; if they are signed, the first one has its opposite."""
+        return max(abs(self.low), abs(self.high)) if self.signed else self.high
 
 
-def _cell(maps: Activations) -> int:
-    """Pixels of one value's side, a whole number so that each value is a square."""
-    return _CELL if len(maps) == 1 else max(1, _TILE // int(maps.shape[2]))
+def number(value: float, digits: int = 3) -> str:
+    """A value in a few digits, with a minus that is one."""
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
-class _Section:
-    """One layer's part of the sheet."""
+def share(chosen: int, count: int) -> str:
+    """How many of how many, where not all are chosen."""
+    return f"{chosen} of {count}" if chosen < count else str(count)
 
-    def __init__(self, sheet: Image.Image, top: int) -> None:
-        self._sheet = sheet
-        self._draw = ImageDraw.Draw(sheet)
-        self._top = top
-        self._large = ImageFont.load_default(15)
-        self._small = ImageFont.load_default(11)
 
-    def draw(self, layer: Layer, maps: Activations, spans: Sequence[Range], scale: Scale) -> None:
-        self._title(layer, maps)
-        self._legend(layer, spans, scale)
-        top = self._top + _TITLE
-        cell = _cell(maps)
-        for index, (values, (low, high)) in enumerate(zip(maps, spans, strict=True)):
-            row, column = divmod(index, _COLUMNS)
-            place = _MARGIN + column * (_TILE + _GAP), top + row * (_TILE + _CAPTION + _GAP)
-            colours = paint(values, low, high, signed=layer.signed).repeat(cell, axis=0).repeat(cell, axis=1)
-            self._sheet.paste(Image.fromarray(colours), place)
-            if len(maps) > 1:
-                caption = f"{index}: to {max(abs(low), abs(high)):.2g}" if scale == "map" else str(index)
-                self._draw.text((place[0], place[1] + _TILE + 2), caption, _FAINT, self._small)
+def extremes(values: Values) -> str:
+    """From which to which value, for a title."""
+    return f"{number(float(values.min()))} to {number(float(values.max()))}"
 
-    def _title(self, layer: Layer, maps: Activations) -> None:
-        what = {"Conv": "convolution with BatchNorm folded in", "Relu": "ReLU", "MaxPool": "max pooling"}
-        size = f"{len(maps)} maps of {maps.shape[2]}x{maps.shape[1]}"
-        if len(layer.shape) == 1:
-            size = f"{layer.shape[0]} values, {maps.shape[2]} a row"
-        self._draw.text((_MARGIN, self._top), layer.name, _INK, self._large)
-        subtitle = f"{what.get(layer.operator, 'linear')} · {size}"
-        self._draw.text((_MARGIN, self._top + 20), subtitle, _FAINT, self._small)
 
-    def _legend(self, layer: Layer, spans: Sequence[Range], scale: Scale) -> None:
-        left, top = _WIDTH - _MARGIN - _LEGEND, self._top + 4
-        palette = DIVERGING if layer.signed else SEQUENTIAL
-        bar = palette[np.linspace(0, len(palette) - 1, _LEGEND).astype(np.intp)]
-        self._sheet.paste(Image.fromarray(np.broadcast_to(bar, (10, _LEGEND, 3)).copy()), (left, top))
-        bound = max(max(-low, high) if layer.signed else high for low, high in spans)  # as `paint` has it
-        largest = "each map's largest" if scale == "map" else f"{bound:.3g}"
-        ends = (f"-{largest}" if scale != "map" else "", "0", largest) if layer.signed else ("0", "", largest)
-        places = ((left, "la"), (left + _LEGEND // 2, "ma"), (left + _LEGEND, "ra"))
-        for text, (x, anchor) in zip(ends, places, strict=True):
-            self._draw.text((x, top + 13), text, _FAINT, self._small, anchor=anchor)
+class Sheet:
+    """A drawing in the making. `top` is where its next part begins, in pixels."""
+
+    def __init__(self, title: str) -> None:
+        self._drawing = Drawing(title, WIDTH, MARGIN)
+        self.top = MARGIN
+
+    def finished(self) -> Drawing:
+        """The drawing, as high as its parts."""
+        self._drawing.height = self.top
+        return self._drawing
+
+    def text(self, x: int, y: int, words: str, *, ink: bool = False, anchor: Anchor = "start") -> None:
+        """A line of text with its baseline at `y`, faint but for what is to be found at once."""
+        text = Text(x, y, words, anchor=anchor)
+        self._drawing.texts.append(text._replace(colour=INK) if ink else text)
+
+    def heading(self, name: str, subtitle: str, *, signed: bool, ends: tuple[str, str]) -> None:
+        """Name, subtitle, and a legend of the colours whose `ends` are the least and the largest value, as texts."""
+        self._drawing.texts.append(Text(MARGIN, self.top + 14, name, 15, INK))
+        self.text(MARGIN, self.top + 31, subtitle)
+        left, palette = WIDTH - MARGIN - _LEGEND, DIVERGING if signed else SEQUENTIAL
+        title = f"legend: colours from {ends[0]} to {ends[1]}"
+        self._drawing.pictures.append(Picture(left, self.top + 4, _LEGEND, 10, palette[np.newaxis], title))
+        for x, words, anchor in _ticks(left, ends, signed=signed):
+            self.text(x, self.top + 27, words, anchor=anchor)
+        self.top += HEADING
+
+    def places(self, count: int) -> Iterator[tuple[int, int]]:
+        """The places of so many tiles in rows, each with room for a caption; what follows begins below them."""
+        top = self.top
+        self.top += -(-count // COLUMNS) * (TILE + CAPTION + GAP)
+        for index in range(count):
+            row, column = divmod(index, COLUMNS)
+            yield MARGIN + column * (TILE + GAP), top + row * (TILE + CAPTION + GAP)
+
+    def caption(self, x: int, y: int, left: str, right: str = "", *, ink: bool = False) -> None:
+        """Texts at both ends of the line below the tile at a place; `ink` is for the right one, if there is one."""
+        self.text(x, y + TILE + 11, left)
+        if right:
+            self.text(x + TILE, y + TILE + 11, right, ink=ink, anchor="end")
+
+    def tile(self, x: int, y: int, cell: int, values: Values, span: Span, title: str) -> None:
+        """Values (height, width) as squares of `cell` pixels; `title` says which they are."""
+        height, width = values.shape
+        colours = paint(values, span.low, span.high, signed=span.signed)
+        self._drawing.pictures.append(
+            Picture(x, y, width * cell, height * cell, colours, f"{title}: {extremes(values)}")
+        )
+
+    def strip(self, values: Values, numbers: Channels, cell: int, row: int, span: Span, name: str) -> None:
+        """Values (n,) that have no places, `row` of them a row; each row is labelled by the number of its first one."""
+        for start in range(0, len(values), row):
+            part = values[start : start + row]
+            first, last = numbers[start], numbers[start + len(part) - 1]
+            self.tile(MARGIN + LABELS, self.top, cell, part[np.newaxis], span, f"{name}, values {first} to {last}")
+            if cell > 10:  # pixels, which a number is high
+                self.text(MARGIN + LABELS - 6, self.top + cell - 3, str(first), anchor="end")
+            self.top += cell
+
+
+def _ticks(left: int, ends: tuple[str, str], *, signed: bool) -> list[tuple[int, str, Anchor]]:
+    if signed:
+        return [(left, ends[0], "start"), (left + _LEGEND // 2, "0", "middle"), (left + _LEGEND, ends[1], "end")]
+    return [(left, ends[0], "start"), (left + _LEGEND, ends[1], "end")]

@@ -1,50 +1,32 @@
 """`POST /v1/features`: a picture in, what each layer makes of it out."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.accept import preferred
 from service.answer import to_json
 from service.call import Call
+from service.channels import as_text
 from service.errors import MalformedError
-from service.features import Scale, as_json, as_npy, as_npz, choose_layers
-from service.image import PIXELS
+from service.feature_sheet import draw_features
+from service.features import Choice, Scale, as_json, as_npy, as_npz, choose
+from service.image import PIXELS, as_images
 from service.intake import REQUEST_BODY, read_digits
+from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, Form, FormQuery, chosen_form
+from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas import FeaturesAnswer
-from service.sheet import draw_sheet
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])
-
-Format = Literal["png", "json", "npy", "npz"]
-MEDIA_TYPES: dict[Format, str] = {
-    "png": "image/png",
-    "json": "application/json",
-    "npy": "application/x-npy",
-    "npz": "application/x-npz",
-}
 
 
 @router.post(
     "/v1/features",
     response_class=Response,
-    responses=ERRORS
-    | {
-        200: {
-            "model": FeaturesAnswer,
-            "description": "The feature maps",
-            "content": {
-                media_type: {"schema": {"type": "string", "format": "binary"}}
-                for name, media_type in MEDIA_TYPES.items()
-                if name != "json"
-            },
-        }
-    },
+    responses=ERRORS | {200: {"model": FeaturesAnswer, "description": "The feature maps", "content": CONTENT}},
     openapi_extra={"requestBody": REQUEST_BODY},
 )
 async def features(
@@ -55,34 +37,62 @@ async def features(
         list[str] | None,
         Query(description="conv1, relu1, pool1, conv2, relu2, pool2, fc1, fc1_relu; several, or all (default conv1)"),
     ] = None,
-    format: Annotated[  # noqa: A002 — the name in the query
-        Format | None, Query(description="of the answer; without it the Accept header decides, and else it is png")
-    ] = None,
-    scale: Annotated[Scale, Query(description="a png's colours span each map's values, a layer's, or all")] = "layer",
+    channels: ChannelsQuery = None,
+    format: FormQuery = None,  # noqa: A002 — the name in the query
+    scale: Annotated[
+        Scale, Query(description="a picture's colours span each map's values, a layer's, or those of all its layers")
+    ] = "layer",
+    values: Annotated[bool, Query(description="whether JSON has values beside the statistics")] = True,
     preprocess: PreprocessQuery = "mnist",
 ) -> Response:
     """Shows the feature maps of the network that serves, computed from its very ONNX file.
 
     After folding, `conv1` and `conv2` mean convolution and BatchNorm together. Signed layers have diverging colours
-    with zero near white, the others run from dark (zero) to light. PNG shows one picture; JSON, NPY (one layer) and
-    NPZ hold float32 values of several, (pictures, channels, height, width) or (pictures, values).
+    with zero near white, the others run from dark (zero) to light; with scale=layer and scale=all the colours are
+    those of whole layers, whichever channels are shown. PNG and SVG show one picture; JSON, NPY (one layer) and NPZ
+    hold float32 values of several, (pictures, channels, height, width) or (pictures, values).
+
+    JSON has the statistics of each channel too. A channel is `dead` on a picture where none of its values is above
+    zero, so that its ReLU passes nothing, and `saturated` where all of them are, so that its ReLU cuts nothing and
+    the unit is merely linear. A unit of a linear layer has one value and is always either.
+
+    The headers X-Digitscope-Model, -SHA256, -Layers, -Channels and -Scale say which model answered, the shape of each
+    layer in the answer, which channels that are, and over what its colours span; numbers are never scaled.
     """
-    layers = choose_layers(predictor.engine.manifest, layer or ["conv1"])
-    chosen = format or preferred(request.headers.get("Accept", ""), MEDIA_TYPES, "png")
+    manifest = predictor.engine.manifest
+    choices = choose(manifest, layer or ["conv1"], channels or [])
+    form = chosen_form(request, format)
     pixels, _ = await read_digits(Call.of(request, state), preprocess, predictor, state.settings)
-    if chosen == "png" and len(pixels) != PIXELS:
+    _check(form, len(pixels) // PIXELS, len(choices))
+
+    def content() -> bytes:
+        activations = predictor.engine.inspect(as_images(pixels), [choice.layer.name for choice in choices])
+        if form in PAINTERS:
+            single = {name: values[0] for name, values in activations.items()}
+            return PAINTERS[form](draw_features(choices, single, scale))
+        if form == "json":
+            return to_json({"model": predictor.model_name, "layers": as_json(choices, activations, values=values)})
+        chosen = {choice.layer.name: choice.of(activations[choice.layer.name]) for choice in choices}
+        return as_npy(chosen) if form == "npy" else as_npz(chosen)
+
+    headers = model_headers(manifest) | {
+        "X-Digitscope-Layers": ", ".join(map(_shape, choices)),
+        "X-Digitscope-Channels": as_text(choices[0].channels) if channels else "all",
+        "X-Digitscope-Scale": scale if form in PAINTERS else "none",
+        "Vary": "Accept",
+    }
+    return Response(await predictor.look(content), media_type=MEDIA_TYPES[form], headers=headers)
+
+
+def _check(form: Form, pictures: int, layers: int) -> None:
+    if form in PAINTERS and pictures != 1:
+        article = "an" if form == "svg" else "a"
         raise MalformedError(
-            f"a PNG shows one picture, and {len(pixels) // PIXELS} were sent; format=json or npz holds several"
+            f"{article} {form.upper()} shows one picture, and {pictures} were sent; format=json or npz holds several"
         )
-    if chosen == "npy" and len(layers) != 1:
-        raise MalformedError(f"NPY holds one layer, and {len(layers)} are asked for; format=npz holds several")
-    activations = await predictor.inspect(pixels, [layer.name for layer in layers])
-    if chosen == "png":
-        single = {name: values[0] for name, values in activations.items()}
-        content = await run_in_threadpool(draw_sheet, layers, single, scale)
-    elif chosen == "json":
-        answer = {"model": predictor.model_name, "layers": as_json(layers, activations)}
-        content = await run_in_threadpool(to_json, answer)
-    else:
-        content = await run_in_threadpool(as_npy if chosen == "npy" else as_npz, activations)
-    return Response(content, media_type=MEDIA_TYPES[chosen])
+    if form == "npy" and layers != 1:
+        raise MalformedError(f"NPY holds one layer, and {layers} are asked for; format=npz holds several")
+
+
+def _shape(choice: Choice) -> str:
+    return f"{choice.layer.name}={'x'.join(map(str, choice.shape))}"

@@ -12,10 +12,10 @@ from service.appearance import SHOWS, Show
 from service.call import Call
 from service.image import decode, open_picture
 from service.intake import PICTURE_BODY, read_file
-from service.kernel import LARGEST, NAMED
 from service.layer import Padding
 from service.luminance import luminance
 from service.operation import MOST_PIXELS, Operation, Operator
+from service.operator_kernel import LARGEST, NAMED
 from service.operator_schemas import OperatorAnswer, OperatorsAnswer
 from service.operators import catalogue, choose_operation
 from service.outcome import Outcome

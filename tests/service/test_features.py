@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.answer import to_json
 from service.errors import MalformedError, UnknownError
-from service.features import as_json, as_maps, as_npy, as_npz, choose_layers, ranges
+from service.features import as_json, as_maps, as_npy, as_npz, choose, choose_layers, ranges
 from service.manifest import Manifest
 
 ORDER = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "fc1_relu"]
@@ -73,12 +74,11 @@ def test_ranges_over_all() -> None:
     assert ranges(MAPS, "all") == {"a": [span] * 3, "b": [span] * 2}
 
 
-@pytest.mark.parametrize(("size", "shape"), [(600, (1, 20, 30)), (30, (1, 1, 30)), (7, (1, 1, 7))])
-def test_a_linear_layer_is_laid_out_row_by_row(size: int, shape: tuple[int, ...]) -> None:
-    """600 values become 20 rows of 30; where 30 does not fit it is one row."""
-    laid_out = as_maps(np.arange(size, dtype=np.float32))
-    assert laid_out.shape == shape
-    np.testing.assert_array_equal(laid_out.ravel(), np.arange(size))
+def test_a_linear_layer_is_one_row() -> None:
+    """Its values have no places, so they are one map of one row."""
+    laid_out = as_maps(np.arange(600, dtype=np.float32))
+    assert laid_out.shape == (1, 1, 600)
+    np.testing.assert_array_equal(laid_out.ravel(), np.arange(600))
 
 
 def test_maps_are_maps_already() -> None:
@@ -95,13 +95,27 @@ def some(manifest: Manifest, *names: str) -> dict[str, NDArray[np.float32]]:
 def test_json_describes_each_layer(manifest: Manifest) -> None:
     """Name, operator, shape and sign stand beside the values."""
     values = some(manifest, "conv1", "relu1", "fc1")
-    described = as_json(choose_layers(manifest, list(values)), values)
+    described = as_json(choose(manifest, list(values)), values)
     assert [(layer["name"], layer["operator"], layer["shape"], layer["signed"]) for layer in described] == [
         ("conv1", "Conv", (8, 28, 28), True),
         ("relu1", "Relu", (8, 28, 28), False),
         ("fc1", "Gemm", (600,), True),
     ]
     assert all(layer["values"] is values[layer["name"]] for layer in described)
+    assert [layer["channels"].tolist() for layer in described] == [list(range(size)) for size in (8, 8, 600)]
+
+
+def test_json_has_the_chosen_channels_alone(manifest: Manifest) -> None:
+    """Shape, numbers, statistics and values are theirs, and the values stay out where they are not wanted."""
+    values = some(manifest, "conv1", "fc1")
+    choices = choose(manifest, list(values), ["7,2-3"])
+    for layer, (name, all_of_it) in zip(as_json(choices, values), values.items(), strict=True):
+        assert layer["name"] == name and layer["channels"].tolist() == [2, 3, 7]
+        assert layer["shape"] == (3, *all_of_it.shape[2:])
+        np.testing.assert_array_equal(layer["values"], all_of_it[:, [2, 3, 7]])
+        assert all(fact.shape == (2, 3) for fact in layer["statistics"].values())
+        assert to_json(layer["values"]), "it cannot be written as JSON"
+    assert all("values" not in layer for layer in as_json(choices, values, values=False))
 
 
 def test_npy_holds_one_layer(manifest: Manifest) -> None:

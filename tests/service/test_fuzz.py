@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from service.app import create_app
 from service.appearance import Show
-from service.kernel import NAMED
 from service.layer import Padding
 from service.operation import Operator
+from service.operator_kernel import NAMED
 from service.settings import Settings
 from tests.service.asgi import Answered, ask, running
 from tests.service.pictures import drawn, encode

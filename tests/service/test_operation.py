@@ -13,9 +13,9 @@ from onnx.reference import ReferenceEvaluator
 from scipy import ndimage, signal, special
 
 from service.errors import MalformedError, TooLargeError
-from service.kernel import named_kernel
 from service.layer import Padding, padding_size
 from service.operation import MOST_CELLS, MOST_PIXELS, MOST_TRANSPOSED_CELLS, Operation, Operator, Size
+from service.operator_kernel import named_kernel
 from tests.conftest import Mnist
 
 Values = NDArray[np.float32]

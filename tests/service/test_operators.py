@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from service.errors import MalformedError
-from service.kernel import LARGEST, NAMED, named_kernel
 from service.operation import MOST_PIXELS, Operator
+from service.operator_kernel import LARGEST, NAMED, named_kernel
 from service.operators import KINDS, catalogue, choose_operation
 
 

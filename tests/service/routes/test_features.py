@@ -1,22 +1,33 @@
-"""`POST /v1/features`: what each layer makes of a picture, as PNG, JSON, NPY and NPZ."""
+"""`POST /v1/features`: what each layer makes of a picture, as PNG, SVG, JSON, NPY and NPZ."""
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.manifest import Manifest
 from tests.conftest import Mnist
 from tests.service.pictures import drawn, encode
 from tests.service.refusals import refused
+from tests.service.vector import SVG, described, parsed, shown
+from training.checkpoint import load_checkpoint
 
 Reference = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
 LAYERS = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "fc1_relu"]
-TYPES = {"png": "image/png", "json": "application/json", "npy": "application/x-npy", "npz": "application/x-npz"}
+TYPES = {
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "json": "application/json",
+    "npy": "application/x-npy",
+    "npz": "application/x-npz",
+}
 
 
 def ask(client: httpx.Client, *images: NDArray[np.uint8], accept: str = "*/*", **query: Any) -> httpx.Response:
@@ -44,6 +55,38 @@ def test_npz_holds_what_onnx_computes(client: httpx.Client, mnist: Mnist, refere
         for name in LAYERS:
             assert layers[name].dtype == np.float32
             np.testing.assert_allclose(layers[name], expected[name], atol=1e-4, err_msg=name)
+
+
+def test_every_value_is_that_of_the_unfolded_network(
+    client: httpx.Client, mnist: Mnist, model_folder: Path, manifest: Manifest
+) -> None:
+    """All layers, channels and values of 128 digits are PyTorch's in float64, from the network before folding.
+
+    There convolution and BatchNorm are apart, and the logits not divided by the temperature. No value differs by more
+    than 1e-5 of its layer's largest magnitude.
+    """
+    images = mnist.images[:128]
+    network = load_checkpoint(model_folder / "checkpoint.safetensors").network.double()
+    with torch.no_grad():
+        exact = {
+            name: values.numpy()
+            for name, values in network.activations(torch.from_numpy(images[:, None].astype(np.float64))).items()
+        }
+    exact["logits"] /= manifest.temperature
+    headers = {"Content-Type": "application/octet-stream"}
+    answer = client.post("/v1/features?layer=all&format=npz", content=images.tobytes(), headers=headers)
+    with load(answer) as layers:
+        found = {name: layers[name] for name in LAYERS}
+    tensor = {"name": "image", "datatype": "UINT8", "shape": [128, 1, 28, 28], "data": images.ravel().tolist()}
+    inferred = client.post(
+        f"/v2/models/digits/versions/{manifest.version}/infer",
+        json={"inputs": [tensor], "outputs": [{"name": "logits"}]},
+    )
+    found["logits"] = np.array(inferred.json()["outputs"][0]["data"], np.float32).reshape(128, 10)
+    for name, values in found.items():
+        assert values.shape == exact[name].shape
+        by_channel = np.abs(values - exact[name]).reshape(128, values.shape[1], -1).max(axis=(0, 2))
+        assert by_channel.max() <= 1e-5 * np.abs(exact[name]).max(), name
 
 
 def test_npy_holds_one_layer(client: httpx.Client, mnist: Mnist, reference: Reference) -> None:
@@ -100,6 +143,7 @@ def test_scales_differ(client: httpx.Client, mnist: Mnist) -> None:
         ("text/html", "png"),
         ("image/*", "png"),
         ("image/png", "png"),
+        ("image/svg+xml", "svg"),
         ("application/json", "json"),
         ("Application/JSON; charset=utf-8", "json"),
         ("application/x-npy", "npy"),
@@ -154,6 +198,12 @@ def test_prepared_digits_are_taken(client: httpx.Client, mnist: Mnist, reference
         ({"format": "gif"}, 1, 400, "format: "),
         ({"scale": "none"}, 1, 400, "scale: "),
         ({"format": "png"}, 2, 400, "a PNG shows one picture, and 2 were sent; format=json or npz holds several"),
+        ({"format": "svg"}, 2, 400, "an SVG shows one picture, and 2 were sent; format=json or npz holds several"),
+        ({"channels": "0,8"}, 1, 400, "channels: conv1 has 0 to 7, and 8 is asked for"),
+        ({"channels": "31", "layer": "conv2,relu1"}, 1, 400, "channels: relu1 has 0 to 7, and 31 is asked for"),
+        ({"channels": "600", "layer": "fc1"}, 1, 400, "channels: fc1 has 0 to 599, and 600 is asked for"),
+        ({"channels": ""}, 1, 400, "channels: '' is neither a number nor a range such as 5-7"),
+        ({"values": "maybe", "format": "json"}, 1, 400, "values: "),
         (
             {"format": "npy", "layer": "all"},
             1,
@@ -183,3 +233,102 @@ def test_what_cannot_be_shown_is_refused(
 def test_the_weights_of_accept_count(client: httpx.Client, mnist: Mnist, accept: str, expected: str) -> None:
     """What is wanted most is sent, and what is not wanted at all is not."""
     assert ask(client, mnist.images[0], accept=accept).headers["Content-Type"] == TYPES[expected]
+
+
+@pytest.mark.parametrize("scale", ["map", "layer", "all"])
+def test_svg_is_the_same_sheet(client: httpx.Client, mnist: Mnist, scale: str) -> None:
+    """Its size is the PNG's, each map has the PNG's colours at the PNG's place, and its words are real text."""
+    query = {"layer": "all", "scale": scale}
+    picture = Image.open(io.BytesIO(ask(client, mnist.images[0], **query).content))
+    root = parsed(ask(client, mnist.images[0], format="svg", **query).content)
+    assert picture.size == (int(root.attrib["width"]), int(root.attrib["height"]))
+    sheet = np.asarray(picture)
+    _, *maps = root.iter(f"{SVG}image")
+    for image in maps:
+        x, y, width, height = (int(image.attrib[name]) for name in ("x", "y", "width", "height"))
+        colours = shown(image)
+        rows, columns = colours.shape[:2]
+        if columns < width:  # but for the legends, whose colours are more than their pixels
+            stretched = colours.repeat(height // rows, axis=0).repeat(width // columns, axis=1)
+            np.testing.assert_array_equal(sheet[y : y + height, x : x + width], stretched)
+    assert len(maps) == 3 * 8 + 3 * 32 + 2 * 12 + 7
+    words = [text.text for text in root.iter(f"{SVG}text")]
+    assert [word for word in words if word in LAYERS] == LAYERS
+    assert "convolution with BatchNorm folded in · 8 maps of 28×28" in words
+    assert (root.findtext(f"{SVG}title") or "").startswith("Feature maps of conv1, relu1,")
+
+
+def test_each_map_of_an_svg_says_what_it_shows(client: httpx.Client, mnist: Mnist) -> None:
+    """Layer, channel and range, in three digits."""
+    values = load(ask(client, mnist.images[0], layer="conv2", format="npy"))[0]
+    root = parsed(ask(client, mnist.images[0], layer="conv2", format="svg").content)
+    for channel, said in enumerate(described(root)[1:]):
+        low, high = (
+            f"{float(bound):.3g}".replace("-", "−") for bound in (values[channel].min(), values[channel].max())
+        )
+        flag = ", dead" if values[channel].max() <= 0 else ""
+        assert said == f"conv2, channel {channel}{flag}: {low} to {high}"
+
+
+@pytest.mark.parametrize("form", TYPES)
+def test_every_form_says_whose_values_it_has(client: httpx.Client, mnist: Mnist, manifest: Manifest, form: str) -> None:
+    """The model, its file's SHA-256, the shape of each layer, the channels, and over what colours span."""
+    query = {"layer": "fc1"} if form == "npy" else {"layer": "conv1,fc1", "scale": "map"}
+    answer = ask(client, mnist.images[0], format=form, **query)
+    assert answer.headers["Vary"] == "Accept"
+    headers = {name: value for name, value in answer.headers.items() if name.startswith("x-digitscope")}
+    assert headers == {
+        "x-digitscope-model": f"digits/{manifest.version}",
+        "x-digitscope-sha256": manifest.sha256,
+        "x-digitscope-layers": "fc1=600" if form == "npy" else "conv1=8x28x28, fc1=600",
+        "x-digitscope-channels": "all",
+        "x-digitscope-scale": "map" if form in ("png", "svg") else "none",
+    }
+
+
+def test_channels_apply_to_every_form(client: httpx.Client, mnist: Mnist) -> None:
+    """Of each layer the same ones, of a linear layer values; JSON and a header say which."""
+    images = mnist.images[:2]
+    with load(ask(client, *images, layer="relu1,fc1", format="npz")) as layers:
+        expected = {name: layers[name][:, [0, 3, 5, 6, 7]] for name in ("relu1", "fc1")}
+    query = {"layer": "relu1,fc1", "channels": "0,3,5-7"}
+    answer = ask(client, *images, format="npz", **query)
+    assert answer.headers["X-Digitscope-Channels"] == "0,3,5-7"
+    assert answer.headers["X-Digitscope-Layers"] == "relu1=5x28x28, fc1=5"
+    with load(answer) as layers:
+        for name, values in expected.items():
+            np.testing.assert_array_equal(layers[name], values, strict=True)
+    for layer in ask(client, *images, format="json", **query).json()["layers"]:
+        assert layer["channels"] == [0, 3, 5, 6, 7]
+        assert layer["shape"] == list(expected[layer["name"]].shape[1:])
+        np.testing.assert_array_equal(np.array(layer["values"], np.float32), expected[layer["name"]])
+    single = load(ask(client, images[0], layer="fc1", format="npy", channels=["7", "0,3", "5-6"]))
+    np.testing.assert_array_equal(single, expected["fc1"][:1])
+    root = parsed(ask(client, images[0], layer="relu1", format="svg", channels="3,6").content)
+    assert [said.partition(":")[0] for said in described(root)[1:]] == ["relu1, channel 3", "relu1, channel 6"]
+    whole, some = (
+        Image.open(io.BytesIO(ask(client, images[0], layer="conv2", channels=asked).content))
+        for asked in ("0-31", "8-15")
+    )
+    assert whole.crop((16, 166, 744, 250)).tobytes() == some.crop((16, 60, 744, 144)).tobytes()
+
+
+def test_statistics_are_those_of_the_values(client: httpx.Client, mnist: Mnist) -> None:
+    """For every layer, picture and channel; without the values they are the same, and the answer is small."""
+    with load(ask(client, *mnist.images[40:43], layer="all", format="npz")) as layers:
+        expected = {name: layers[name].reshape(3, layers[name].shape[1], -1).astype(np.float64) for name in LAYERS}
+    query = {"layer": "all", "format": "json"}
+    whole = ask(client, *mnist.images[40:43], **query).json()["layers"]
+    answer = ask(client, *mnist.images[40:43], values=False, **query)
+    assert len(answer.content) < 400_000
+    for described_layer, cheap in zip(whole, answer.json()["layers"], strict=True):
+        values = expected[described_layer["name"]]
+        facts = {name: np.array(fact) for name, fact in cheap["statistics"].items()}
+        np.testing.assert_array_equal(facts["minimum"].astype(np.float32), values.min(axis=2))
+        np.testing.assert_array_equal(facts["maximum"].astype(np.float32), values.max(axis=2))
+        np.testing.assert_allclose(facts["mean"], values.mean(axis=2), rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(facts["zeros"], (values == 0).mean(axis=2), rtol=1e-6)
+        np.testing.assert_allclose(facts["positive"], (values > 0).mean(axis=2), rtol=1e-6)
+        np.testing.assert_array_equal(facts["dead"], (values <= 0).all(axis=2))
+        np.testing.assert_array_equal(facts["saturated"], (values > 0).all(axis=2))
+        assert described_layer.pop("values") and described_layer == cheap

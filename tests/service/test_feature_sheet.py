@@ -1,6 +1,7 @@
 """The picture of feature maps: each value is a square of its palette's colour, at its place."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,19 +9,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.colour import DIVERGING, SEQUENTIAL
-from service.features import Scale, choose_layers
+from service.drawing import Drawing
+from service.feature_sheet import draw_features
+from service.features import Scale, choose
 from service.manifest import Manifest
-from service.sheet import draw_sheet
+from service.png import as_png
 
-# The sheet's geometry, in pixels, as it is documented in service/sheet.py.
-MARGIN, TITLE, TILE, GAP, CAPTION, CELL = 16, 44, 84, 8, 14, 12
+# The sheet's geometry, in pixels, as it is documented in service/sheet.py and service/feature_sheet.py.
+MARGIN, TITLE, TILE, GAP, CAPTION, LABELS, CELL, ROW = 16, 44, 84, 8, 14, 28, 14, 50
 WIDTH = 2 * MARGIN + 8 * TILE + 7 * GAP
 Values = dict[str, NDArray[np.float32]]
 
 
-def draw(manifest: Manifest, values: Values, scale: Scale = "layer") -> NDArray[np.uint8]:
+def drawing(manifest: Manifest, values: Values, scale: Scale = "layer", channels: Sequence[str] = ()) -> Drawing:
+    """The sheet as data."""
+    return draw_features(choose(manifest, list(values), channels), values, scale)
+
+
+def draw(manifest: Manifest, values: Values, scale: Scale = "layer", channels: Sequence[str] = ()) -> NDArray[np.uint8]:
     """The sheet's pixels (height, width, 3)."""
-    picture = Image.open(io.BytesIO(draw_sheet(choose_layers(manifest, list(values)), values, scale)))
+    picture = Image.open(io.BytesIO(as_png(drawing(manifest, values, scale, channels))))
     assert (picture.format, picture.mode) == ("PNG", "RGB")
     return np.asarray(picture)
 
@@ -82,14 +90,55 @@ def test_all_layers_share_one_range(manifest: Manifest) -> None:
 
 
 def test_a_linear_layer_is_one_grid(manifest: Manifest) -> None:
-    """The 600 values of fc1 stand in 20 rows of 30."""
+    """The 600 values of fc1 stand in 12 rows of 50, and those of a choice that fills no row in a shorter one."""
     values = random_values(manifest, "fc1")
     sheet = draw(manifest, values)
-    assert sheet.shape == (2 * MARGIN + TITLE + 20 * CELL, WIDTH, 3)
-    squares = sheet[MARGIN + TITLE :][: 20 * CELL, MARGIN : MARGIN + 30 * CELL].reshape(20, CELL, 30, CELL, 3)
+    assert sheet.shape == (2 * MARGIN + TITLE + 12 * CELL, WIDTH, 3)
+    bound = float(np.abs(values["fc1"]).max())
+    assert np.abs(rows(sheet, 12, ROW) - colours(values["fc1"].reshape(12, ROW), bound, signed=True)).max() <= 6
+    sheet = draw(manifest, values, channels=["3,100-152,599"])
+    chosen = values["fc1"][[3, *range(100, 153), 599]]
+    assert sheet.shape == (2 * MARGIN + TITLE + 2 * CELL, WIDTH, 3)
+    assert np.abs(rows(sheet, 1, ROW) - colours(chosen[np.newaxis, :ROW], bound, signed=True)).max() <= 6
+    rest = rows(sheet[CELL:], 1, ROW)
+    assert np.abs(rest[:, :5] - colours(chosen[np.newaxis, ROW:], bound, signed=True)).max() <= 6
+    assert (rest[:, 5:] == 255).all()
+
+
+def rows(sheet: NDArray[np.uint8], count: int, length: int) -> NDArray[np.uint8]:
+    """The colours of a linear layer's first rows."""
+    squares = sheet[MARGIN + TITLE :, MARGIN + LABELS :][: count * CELL, : length * CELL]
+    squares = squares.reshape(count, CELL, length, CELL, 3)
     assert (squares == squares[:, :1, :, :1]).all()
-    expected = colours(values["fc1"].reshape(20, 30), float(np.abs(values["fc1"]).max()), signed=True)
-    assert np.abs(squares[:, 0, :, 0] - expected).max() <= 6
+    return squares[:, 0, :, 0]
+
+
+@pytest.mark.parametrize("scale", ["map", "layer", "all"])
+def test_chosen_channels_keep_their_colours(manifest: Manifest, scale: Scale) -> None:
+    """A channel that is chosen looks as it does among all of them, at the next place."""
+    values = random_values(manifest, "conv1")
+    whole, chosen = draw(manifest, values, scale), draw(manifest, values, scale, ["2,5-6"])
+    for index, channel in enumerate((2, 5, 6)):
+        assert (tile(chosen, index, 28) == tile(whole, channel, 28)).all()
+    assert (chosen[MARGIN + TITLE :, MARGIN + 3 * (TILE + GAP) :] == 255).all()
+
+
+@pytest.mark.parametrize("scale", ["map", "layer"])
+def test_dead_and_saturated_maps_say_so(manifest: Manifest, scale: Scale) -> None:
+    """In the caption and in the title, of a map with nothing above zero and of one with nothing else."""
+    values = random_values(manifest, "conv1", "fc1")
+    values["conv1"][3] = -np.abs(values["conv1"][3])
+    values["conv1"][6] = np.abs(values["conv1"][6]) + 0.1
+    values["fc1"] = np.where(np.arange(600) < 589, -1, 1).astype(np.float32)
+    sheet = drawing(manifest, values, scale)
+    words = [text.words for text in sheet.texts]
+    assert words.count("dead") == words.count("saturated") == 1
+    assert words[words.index("3") + 1] == "dead" and words[words.index("6") + 1] == "saturated"
+    assert [picture.title.partition(":")[0] for picture in sheet.pictures[4:9:3]] == [
+        "conv1, channel 3, dead",
+        "conv1, channel 6, saturated",
+    ]
+    assert "linear · 600 values, 50 a row · 589 dead" in words
 
 
 @pytest.mark.parametrize(("name", "palette"), [("conv1", DIVERGING), ("relu1", SEQUENTIAL)])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, signal
 
 from service.errors import MalformedError
-from service.kernel import HEAVIEST, LARGEST, NAMED, named_kernel, read_kernel
+from service.operator_kernel import HEAVIEST, LARGEST, NAMED, named_kernel, read_kernel
 
 WEIGHTS = st.floats(-HEAVIEST, HEAVIEST, width=32)
 

@@ -1,0 +1,82 @@
+"""`GET /v1/model/layers/{layer}/kernels`: the weights of the network that serves."""
+
+import hashlib
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+import service
+from service.answer import to_json
+from service.channels import as_text
+from service.features import as_npy, as_npz
+from service.kernel_sheet import check_drawable, draw_kernels
+from service.kernels import as_json, choose_kernels
+from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, FormQuery, chosen_form
+from service.routes.headers import model_headers
+from service.routes.predict import ERRORS
+from service.schemas import KernelsAnswer
+from service.state import SharedPredictor
+
+router = APIRouter(tags=["digitscope"])
+
+
+@router.get(
+    "/v1/model/layers/{layer}/kernels",
+    response_class=Response,
+    responses=ERRORS
+    | {
+        200: {"model": KernelsAnswer, "description": "The weights", "content": CONTENT},
+        304: {"description": "They are those whose ETag If-None-Match names"},
+    },
+)
+async def kernels(
+    request: Request,
+    predictor: SharedPredictor,
+    layer: str,
+    channels: ChannelsQuery = None,
+    format: FormQuery = None,  # noqa: A002 — the name in the query
+) -> Response:
+    """Shows the weights of a layer that has any: conv1, conv2, fc1, logits, from the very ONNX file that serves.
+
+    They are those after folding: BatchNorm is part of each convolution's weights and bias, and the temperature of the
+    calibration of the last layer's; X-Digitscope-Folded says so too. JSON and NPZ have weights and bias, NPY weights
+    alone: (outputs, inputs, height, width) of a convolution, (outputs, inputs) of a linear layer, whose inputs are the
+    values of the layer before, channel by channel and row by row. PNG and SVG draw each kernel in colours that span
+    the layer's weights, zero near white; of a linear layer they hold ten units at most.
+    """
+    engine = predictor.engine
+    chosen = choose_kernels(engine.manifest, layer, channels or [])
+    form = chosen_form(request, format)
+    if form in PAINTERS:
+        check_drawable(chosen)
+    shown = as_text(chosen.channels)
+    tag = _entity_tag(engine.manifest.sha256, layer, shown, form)
+    caching = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept"}  # asked again, as a model may be replaced
+    if _names(request.headers.get("If-None-Match", ""), tag):
+        return Response(status_code=304, headers=caching)
+
+    def content() -> bytes:
+        if form in PAINTERS:
+            return PAINTERS[form](draw_kernels(chosen, engine.parameters))
+        if form == "json":
+            return to_json({"model": predictor.model_name, **as_json(chosen, engine.parameters)})
+        arrays = chosen.of(engine.parameters)
+        return as_npz(arrays) if form == "npz" else as_npy({"weight": arrays["weight"]})
+
+    headers = model_headers(engine.manifest) | {
+        "X-Digitscope-Layers": f"{layer}={'x'.join(map(str, chosen.shape))}",
+        "X-Digitscope-Channels": shown if channels else "all",
+        "X-Digitscope-Folded": chosen.folded or "none",
+    }
+    return Response(await predictor.look(content), media_type=MEDIA_TYPES[form], headers=headers | caching)
+
+
+def _entity_tag(*what: str) -> str:
+    """An entity tag (RFC 9110, section 8.8.3) of what decides an answer, together with the version of the service."""
+    return f'"{hashlib.sha256(" ".join((service.__version__, *what)).encode()).hexdigest()[:32]}"'
+
+
+def _names(header: str, tag: str) -> bool:
+    """Whether an If-None-Match header (RFC 9110, section 13.1.2) names the entity tag."""
+    return any(item.strip().removeprefix("W/") in (tag, "*") for item in header.split(","))
