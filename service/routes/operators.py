@@ -74,10 +74,19 @@ async def operate(
         int | None, Query(ge=1, le=LARGEST, description="of a pooling's window, or of a named kernel that has sizes")
     ] = None,
     stride: Annotated[
-        int | None, Query(ge=1, le=LARGEST, description="in pixels (default 1; of a pooling, the window's size)")
+        int | None,
+        Query(
+            ge=1,
+            le=LARGEST,
+            description="in pixels (default 1; of a transposed convolution 2, and of a pooling the window's size)",
+        ),
     ] = None,
     padding: Annotated[
-        Padding | None, Query(description="zeros around: valid none, half (F − 1)/2, full F − 1 (default valid)")
+        Padding | None,
+        Query(
+            description="zeros on each side: valid none, half (F − 1)/2, full F − 1 (default valid); of a transposed "
+            "convolution as much is cut off instead"
+        ),
     ] = None,
     show: Annotated[
         Show | None,

@@ -235,6 +235,7 @@ export class Workbench {
   #answer = null;
   #pixel = null; // of the output, that is pointed at
   #takes = ""; // which parameters the operator has
+  #awaited = {}; // the state to come, until the operators are listed
   #timer;
   #running = new AbortController();
   #input = new View();
@@ -272,7 +273,7 @@ export class Workbench {
   /** What is chosen, as plain JSON: the query that is sent. */
   get state() {
     const { operator, kernel, size, stride, padding, show } = this.#selects;
-    if (!this.#chosen.operator) return {}; // they are not listed yet
+    if (this.#awaited) return this.#awaited;
     const state = { operator: operator.value };
     if (displayed(kernel) && kernel.value === OWN) state.kernel = written(this.#grid.weights);
     else if (displayed(kernel) && kernel.value) state.kernel = kernel.value;
@@ -285,8 +286,10 @@ export class Workbench {
 
   /** Chooses what a state says, and where that is nothing known, what the operator takes by itself. */
   async restore(state) {
+    this.#awaited = state;
     await this.ready;
     if (!this.#listed.operators.length) return;
+    this.#awaited = null;
     const weights = read(state.kernel, this.#listed.limits.size);
     this.#selects.operator.selectedIndex = 0;
     choose(this.#selects.operator, state.operator);
@@ -379,6 +382,7 @@ export class Workbench {
     fill(show, [["", "what suits"], ...shows.map(({ name }) => [name, name])]);
     fill(padding, PADDINGS);
     for (const side of [rows, columns]) fill(side, numbers(limits.size));
+    this.#awaited = null;
     this.#reset();
     this.#ask();
   }
