@@ -39,6 +39,7 @@ from service.routes.features import router as features_router
 from service.routes.kernels import router as kernels_router
 from service.routes.model import router as model_router
 from service.routes.neighbours import router as neighbours_router
+from service.routes.operators import router as operators_router
 from service.routes.page import WEB
 from service.routes.page import router as page_router
 from service.routes.predict import predict_reader
@@ -115,6 +116,7 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
     routers = (
         predict_router,
         features_router,
+        operators_router,
         kernels_router,
         trace_router,
         neighbours_router,

@@ -92,7 +92,9 @@ def decode(picture: Image.Image) -> Image.Image:
         # Looking for an orientation takes as long as decoding a digit; these formats tell beforehand if there is one.
         if picture.format in _TELLING and _METADATA.isdisjoint(picture.info):
             return picture
-        return ImageOps.exif_transpose(picture)
+        upright = ImageOps.exif_transpose(picture)
+        # Pillow converts grey that is multiplied by its opacity, as TIFF may have it, to nothing but plain grey.
+        return upright.convert("LA") if upright.mode == "La" else upright
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise
         raise NotAPictureError("the picture is damaged and cannot be decoded") from error
 

@@ -22,6 +22,7 @@ _PART = "files"
 Read = TypeVar("Read")
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PICTURES = {f"image/{kind.lower()}": _BINARY for kind in FORMATS}
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "description": f"One picture as the raw body ({', '.join(FORMATS)}; recognised by content, black on white or white "
@@ -35,13 +36,23 @@ REQUEST_BODY: dict[str, Any] = {
                 "properties": {_PART: {"type": "array", "items": {"type": "string", "format": "binary"}}},
             }
         },
-        "image/png": _BINARY,
-        "image/jpeg": _BINARY,
-        "image/webp": _BINARY,
-        "image/bmp": _BINARY,
-        "image/gif": _BINARY,
-        "image/tiff": _BINARY,
+        **_PICTURES,
         PREPARED.decode(): _BINARY,
+    },
+}
+PICTURE_BODY: dict[str, Any] = {
+    "required": True,
+    "description": f"One picture ({', '.join(FORMATS)}; recognised by content) as the raw body, or as the only "
+    f"multipart part, named `{_PART}`.",
+    "content": {
+        MULTIPART.decode(): {
+            "schema": {
+                "type": "object",
+                "required": [_PART],
+                "properties": {_PART: {"type": "string", "format": "binary"}},
+            }
+        },
+        **_PICTURES,
     },
 }
 
@@ -79,6 +90,25 @@ async def read_digit(call: Call, preprocess: Preprocess, predictor: Predictor, s
     if len(pixels) != PIXELS:
         raise MalformedError(f"one picture is looked into at a time, and {len(pixels) // PIXELS} were sent")
     return pixels
+
+
+async def read_file(call: Call, settings: Settings) -> bytes:
+    """The bytes of the one picture of a request, whatever is to become of it.
+
+    Raises:
+        MalformedError: there is none, or there are several, or the multipart body cannot be read.
+        TooLargeError: the body is beyond a limit.
+    """
+    if media_type(call.fields) != MULTIPART:
+        return _some(await call.body())
+    files = await _read_parts(call, _as_it_came, settings.max_files)
+    if len(files) != 1:
+        raise MalformedError(f"one picture is taken at a time, and {len(files)} were sent")
+    return files[0]
+
+
+async def _as_it_came(data: bytes) -> bytes:
+    return data
 
 
 def read_at_once(

@@ -1,7 +1,7 @@
 """One layer of the network as numbers: operator, hyperparameters, output size, cost.
 
 The size formulas are those of Dumoulin and Visin, "A guide to convolution arithmetic for deep learning"
-(arXiv:1603.07285), relationships 6 and 7.
+(arXiv:1603.07285), relationships 6, 7 and 13.
 """
 
 from typing import Literal
@@ -32,6 +32,20 @@ def pooling_size(size: int, kernel: int, stride: int) -> int:
         ValueError: as for `convolution_size`.
     """
     return convolution_size(size, kernel, stride)
+
+
+def transposed_size(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
+    """Output size S·(W − 1) + F − 2P of a transposed convolution along one axis, all in pixels.
+
+    Raises:
+        ValueError: the padding leaves no pixel, or a number is out of range.
+    """
+    if size < 1 or kernel < 1 or stride < 1 or padding < 0:
+        raise ValueError("size, kernel and stride are at least 1 and padding at least 0")
+    transposed = stride * (size - 1) + kernel - 2 * padding
+    if transposed < 1:
+        raise ValueError(f"a padding of {padding} leaves nothing of {transposed + 2 * padding} pixels")
+    return transposed
 
 
 def padding_size(padding: Padding, kernel: int) -> int:

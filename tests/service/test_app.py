@@ -222,6 +222,8 @@ def test_every_endpoint_is_documented(document: Any) -> None:
     assert {(method, path) for path, method, _ in operations(document)} == {
         ("POST", "/v1/predict"),
         ("POST", "/v1/features"),
+        ("GET", "/v1/operators"),
+        ("POST", "/v1/operators"),
         ("POST", "/v1/trace"),
         ("POST", "/v1/neighbours"),
         ("POST", "/v1/attribution"),

@@ -6,7 +6,8 @@ import json
 import string
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, get_args
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -15,6 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.app import create_app
+from service.appearance import Show
+from service.layer import Padding
+from service.operation import Operator
+from service.operator_kernel import NAMED
 from service.settings import Settings
 from tests.service.asgi import Answered, ask, running
 from tests.service.pictures import drawn, encode
@@ -54,9 +59,10 @@ def fuzzed() -> Iterator[Fuzzed]:
         runner.run(stack.aclose())
 
 
+PICTURE = encode(np.arange(240, dtype=np.uint8).reshape(12, 20))
 WORDS = [
     *("v1", "v2", "predict", "features", "model", "models", "digits", "versions", VERSION, "infer", "ready", "stats"),
-    *("config", "health", "live", "repository", "index", "metrics", "static", "..", "", "{model}", "%00"),
+    *("config", "health", "live", "repository", "index", "metrics", "static", "..", "", "{model}", "%00", "operators"),
 ]
 paths = st.one_of(
     st.text(max_size=30).map("/{}".format),
@@ -64,9 +70,9 @@ paths = st.one_of(
         st.sampled_from(WORDS) | st.text(max_size=5),
         max_size=6,
     ).map(lambda parts: "/" + "/".join(parts)),
-    st.sampled_from(["/v1/predict", "/v1/features", f"/v2/models/digits/versions/{VERSION}/infer"]).flatmap(
-        lambda path: st.text(string.ascii_letters + "=&%+;", max_size=20).map(lambda query: f"{path}?{query}")
-    ),
+    st.sampled_from(
+        ["/v1/predict", "/v1/features", "/v1/operators", f"/v2/models/digits/versions/{VERSION}/infer"]
+    ).flatmap(lambda path: st.text(string.ascii_letters + "=&%+;", max_size=20).map(lambda query: f"{path}?{query}")),
 )
 names = st.sampled_from(
     ["Content-Type", "Content-Encoding", "Accept", "Accept-Encoding", "Content-Length", "X-Request-ID", LENGTH]
@@ -87,6 +93,22 @@ methods = st.sampled_from(["GET", "POST", "POST", "POST", "PUT", "DELETE", "PATC
 def test_any_request_is_answered(fuzzed: Fuzzed, method: str, path: str, body: bytes, headers: dict[str, str]) -> None:
     """Whatever method, path, header fields and body somebody sends."""
     fuzzed.ask(method, path, body, headers)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.dictionaries(
+        st.sampled_from(["operator", "kernel", "size", "stride", "padding", "show", "format"]),
+        st.sampled_from(
+            [*get_args(Operator), *NAMED, *get_args(Padding), *get_args(Show), "json", "npy", "15", "3", "2"]
+        )
+        | st.text("0123456789-+.eE,; nainf", max_size=40)
+        | st.text(max_size=10),
+    )
+)
+def test_any_operation_is_answered(fuzzed: Fuzzed, query: dict[str, str]) -> None:
+    """Whatever its parameters say of a picture: an output, or why there is none."""
+    fuzzed.ask("POST", f"/v1/operators?{urlencode(query)}", PICTURE, {})
 
 
 json_values = st.recursive(

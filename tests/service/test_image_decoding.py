@@ -116,6 +116,14 @@ def test_lightness_of_lab_is_read(levels: Levels) -> None:
     )
 
 
+def test_grey_multiplied_by_its_opacity_is_read(levels: Levels) -> None:
+    """A TIFF whose alpha is called associated, which Pillow has for nothing but plain grey, is like any other."""
+    data = encode(Image.fromarray(levels).convert("LA"), "TIFF")
+    unassociated, associated = (struct.pack("<HHIHH", 338, 3, 1, kind, 0) for kind in (2, 1))
+    assert data.count(unassociated) == 1
+    np.testing.assert_array_equal(read(data.replace(unassociated, associated)), levels)
+
+
 @pytest.mark.parametrize("low", [-3e38, -7.0, 0.0])
 @pytest.mark.parametrize("high", [1e-40, 1e-3, 3e38, np.inf])
 def test_floats_of_any_range_are_stretched(low: float, high: float, levels: Levels) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import signal
 
-from service.layer import Layer, convolution_size, padding_size, pooling_size
+from service.layer import Layer, convolution_size, padding_size, pooling_size, transposed_size
 
 
 @settings(deadline=None, max_examples=200)
@@ -36,6 +36,22 @@ def test_pooling_counts_the_windows_that_lie_wholly_inside(size: int, kernel: in
             pooling_size(size, kernel, stride)
 
 
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 50), st.integers(1, 12), st.integers(1, 12), st.integers(0, 12))
+def test_a_transposed_convolution_covers_what_its_kernels_cover(
+    size: int, kernel: int, stride: int, padding: int
+) -> None:
+    """From the first kernel's first cell to the last one's last, less the padding on both sides; or nothing is left."""
+    covered = [place * stride + cell for place in range(size) for cell in range(kernel)]
+    left = max(covered) + 1 - 2 * padding
+    if left >= 1:
+        assert transposed_size(size, kernel, stride, padding) == left
+        assert convolution_size(left, kernel, stride, padding) == size
+    else:
+        with pytest.raises(ValueError, match=f"^a padding of {padding} leaves nothing of {max(covered) + 1} pixels"):
+            transposed_size(size, kernel, stride, padding)
+
+
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
 def test_the_paddings_are_scipy_s_modes(kernel: int) -> None:
     """Valid, half and full padding give the sizes of SciPy's correlation in the modes valid, same and full."""
@@ -56,6 +72,8 @@ def test_numbers_out_of_range_are_refused(numbers: tuple[int, int, int, int]) ->
     """No size, kernel or stride of nothing, and no padding below it."""
     with pytest.raises(ValueError, match="at least 1 and padding at least 0"):
         convolution_size(*numbers)
+    with pytest.raises(ValueError, match="at least 1 and padding at least 0"):
+        transposed_size(*numbers)
 
 
 def test_convolutions_and_linear_layers_are_signed() -> None:
