@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 from service.layer import Layer
 from service.manifest import Manifest
@@ -114,6 +114,12 @@ class LayerFacts(Layer):
         examples=["⌊(28 − 3 + 2·1)/1⌋ + 1 = 28"],
     )
     receptive_field: ReceptiveField | None = Field(description="None where a value depends on the whole image")
+
+    @computed_field(description="whether its values can be negative")  # type: ignore[prop-decorator]
+    @property
+    def signed(self) -> bool:
+        """As `Layer` has it."""
+        return super().signed
 
 
 class LayersAnswer(BaseModel):

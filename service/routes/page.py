@@ -5,6 +5,9 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import FileResponse, Response
 
+from service.answer import json_answer
+from service.colour import DIVERGING, SEQUENTIAL
+
 WEB = Path(__file__).parent.parent / "web"
 
 router = APIRouter(include_in_schema=False)
@@ -18,6 +21,12 @@ _DOCS_POLICY = f"{_POLICY}; style-src 'self' 'unsafe-inline'"
 async def page() -> Response:
     """The page that takes a drawn or dropped digit."""
     return FileResponse(WEB / "index.html", headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/palettes.json")
+async def palettes() -> Response:
+    """The colours of feature maps, each [red, green, blue]: the page paints with those of the service's pictures."""
+    return json_answer({"sequential": SEQUENTIAL, "diverging": DIVERGING})
 
 
 @router.api_route("/docs", methods=["GET", "HEAD"])

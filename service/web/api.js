@@ -1,23 +1,58 @@
 // The service's API. Each call may be aborted by a signal; a refusal becomes an Error with the service's own sentence.
 
-async function post(path, picture, signal) {
-  const answer = await fetch(path, { method: "POST", body: picture, signal });
+async function answered(path, options) {
+  const answer = await fetch(path, options);
   if (!answer.ok) throw new Error((await answer.json()).error);
   return answer;
 }
 
-export async function predict(picture, signal) {
-  const answer = await (await post("/v1/predict?seen=true", picture, signal)).json();
+const post = (path, body, signal, headers = {}) => answered(path, { method: "POST", body, signal, headers });
+const json = async (answer) => (await answer).json();
+const get = (path, signal) => json(answered(path, { signal }));
+
+/** The body of a prepared digit, 784 bytes of bright ink on black, which no picture is mistaken for. */
+const prepared = (pixels) => new Blob([pixels], { type: "application/octet-stream" });
+
+export const model = () => get("/v1/model");
+export const layers = () => get("/v1/model/layers");
+export const palettes = () => get("/palettes.json");
+export const exemplars = (layer, channel, signal) =>
+  get(`/v1/model/layers/${layer}/exemplars?${new URLSearchParams({ channel })}`, signal);
+export const operators = () => get("/v1/operators");
+
+/** The prediction of a picture, and `seen`, the 28×28 that the network saw of it, as a data URL. */
+export async function predict({ body, query = {} }, signal) {
+  const answer = await json(post(`/v1/predict?${new URLSearchParams({ ...query, seen: true })}`, body, signal));
   return answer.predictions[0];
 }
 
-export async function featureSheet(picture, layer, scale, signal) {
-  const query = new URLSearchParams({ layer, scale, format: "png" });
-  return (await post(`/v1/features?${query}`, picture, signal)).blob();
+/**
+ * The values of the named layers for a digit of 784 bytes, each a Float32Array, by the binary form of the Open
+ * Inference Protocol: a JSON head, whose length a header tells, and the tensors behind it.
+ */
+export async function activations(model, names, pixels, signal) {
+  const head = new TextEncoder().encode(JSON.stringify({
+    inputs: [{ name: "image", datatype: "UINT8", shape: [1, 1, 28, 28], parameters: { binary_data_size: pixels.length } }],
+    outputs: names.map((name) => ({ name })),
+    parameters: { binary_data_output: true },
+  }));
+  const path = `/v2/models/${model.name}/versions/${model.version}/infer`;
+  const answer = await post(path, new Blob([head, pixels]), signal, { "Inference-Header-Content-Length": head.length });
+  const length = Number(answer.headers.get("Inference-Header-Content-Length"));
+  const bytes = await answer.arrayBuffer();
+  let place = length;
+  return Object.fromEntries(JSON.parse(new TextDecoder().decode(bytes.slice(0, length))).outputs.map(({ name, parameters }) => {
+    const end = place + parameters.binary_data_size;
+    const values = new Float32Array(bytes.slice(place, end));
+    place = end;
+    return [name, values];
+  }));
 }
 
-export async function layerNames() {
-  const { manifest } = await (await fetch("/v1/model")).json();
-  const outputs = new Set(manifest.outputs.map((output) => output.name));
-  return manifest.layers.map((layer) => layer.name).filter((name) => !outputs.has(name));
-}
+/** What a route that looks inside says of a digit of 784 bytes, such as `trace` or `attribution`. */
+export const look = (route, query, pixels, signal) =>
+  json(post(`/v1/${route}?${new URLSearchParams(query)}`, prepared(pixels), signal));
+
+/** A picture after an operator, as JSON with the picture in it. */
+export const operate = (picture, query, signal) =>
+  json(post(`/v1/operators?${new URLSearchParams({ ...query, format: "json" })}`, picture, signal));

@@ -1,5 +1,10 @@
 // A workbench: one operator of a convolutional network on a picture, input and output side by side.
 
+import { element } from "./element.js";
+import { Kernel, read, written } from "./kernel.js";
+import { Magnified, pixels } from "./magnified.js";
+import { Newest } from "./newest.js";
+
 const PAUSE = 60; // milliseconds without a change before the service is asked
 const LONGEST = 512; // pixels along a picture's longer side; a larger one is scaled down before it is sent
 const LARGEST_ZOOM = 12; // screen pixels along a picture's pixel
@@ -21,12 +26,6 @@ const LABELS = {
 const PADDINGS = [["valid", "valid: none"], ["half", "half: size stays"], ["full", "full: every overlap"]];
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
 function section(name, ...children) {
   const made = element("section", {}, element("h2", {}, name), ...children);
   made.setAttribute("aria-label", name);
@@ -36,10 +35,6 @@ function section(name, ...children) {
 /** A number as people read it, with three digits that count. */
 function figure(value) {
   return String(Number(value.toPrecision(3))).replace("-", "−");
-}
-
-function pixels({ width, height }) {
-  return `${width} × ${height}`;
 }
 
 function named(axis, [first, last]) {
@@ -66,12 +61,6 @@ function numbers(most) {
   return Array.from({ length: most }, (_, index) => [index + 1, index + 1]);
 }
 
-/** A weight in as few characters as a cell of the table has room for. */
-function short(weight) {
-  if (weight !== 0 && Math.abs(weight) < 0.001) return weight.toExponential(1);
-  return String(Number(Number(weight.toPrecision(4)).toFixed(4)));
-}
-
 /** Offers the options, each a value and a text. */
 function fill(select, options) {
   select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
@@ -91,19 +80,6 @@ function displayed(select) {
   return !select.parentElement.hidden;
 }
 
-/** Weights as a query has them, rows by semicolons. */
-function written(weights) {
-  return weights.map((row) => row.join(",")).join(";");
-}
-
-/** The weights of a query, or null of what is no grid of at most so many numbers a side. */
-function read(text, most) {
-  const cells = String(text ?? "").split(";").map((row) => row.split(",").map((cell) => cell.trim()));
-  const right = cells.length <= most && cells[0].length <= most && cells.every((row) => row.length === cells[0].length);
-  const weights = cells.map((row) => row.map((cell) => (cell === "" ? NaN : Number(cell))));
-  return right && weights.flat().every(Number.isFinite) ? weights : null;
-}
-
 /** The picture; or a smaller one in its stead, with the whole one's size. What only the service reads stays whole. */
 async function smaller(picture) {
   const bitmap = await createImageBitmap(picture).catch(() => null);
@@ -118,111 +94,11 @@ async function smaller(picture) {
   return { picture: blob, whole: { width: bitmap.width, height: bitmap.height } };
 }
 
-/** A kernel as a table of numbers that can be edited. */
-class Grid {
-  table = element("table");
-  weights = [];
-  #changed;
-
-  /** `changed` is called, without arguments, when a cell was edited. */
-  constructor(changed) {
-    this.#changed = changed;
-    this.table.addEventListener("keydown", (event) => this.#move(event));
-  }
-
-  /** Which cell holds no number, in words, or the empty string. */
-  get problem() {
-    const cell = this.table.querySelector("[aria-invalid=true]");
-    return cell ? `${cell.getAttribute("aria-label")}: “${cell.value}” is no number` : "";
-  }
-
-  /** Shows weights, rows of numbers. */
-  show(weights) {
-    if (!this.problem && JSON.stringify(weights) === JSON.stringify(this.weights)) return;
-    this.weights = weights.map((row) => [...row]);
-    const rows = weights.map((row, y) => element("tr", {}, ...row.map((_, x) => element("td", {}, this.#cell(x, y)))));
-    this.table.replaceChildren(element("tbody", {}, ...rows));
-    this.#paint();
-  }
-
-  /** Makes it smaller, or larger by zeros, on the right and below. */
-  resize(rows, columns) {
-    const at = (x, y) => this.weights[y]?.[x] ?? 0;
-    this.show(Array.from({ length: rows }, (_, y) => Array.from({ length: columns }, (_, x) => at(x, y))));
-  }
-
-  #cell(x, y) {
-    const cell = element("input", { type: "text", inputMode: "decimal", autocomplete: "off" });
-    cell.value = short(this.weights[y][x]);
-    cell.setAttribute("aria-label", `Weight in row ${y + 1}, column ${x + 1}`);
-    cell.addEventListener("focus", () => cell.select());
-    cell.addEventListener("input", () => {
-      const text = cell.value.trim().replace("−", "-").replace(",", ".");
-      const right = text !== "" && Number.isFinite(Number(text));
-      cell.setAttribute("aria-invalid", !right);
-      if (right) this.weights[y][x] = Number(text);
-      this.#paint();
-      this.#changed();
-    });
-    return cell;
-  }
-
-  #paint() {
-    const largest = Math.max(...this.weights.flat().map(Math.abs)) || 1;
-    this.weights.forEach((row, y) => row.forEach((weight, x) => {
-      const { style, classList } = this.table.rows[y].cells[x];
-      style.setProperty("--share", Math.abs(weight) / largest);
-      classList.toggle("negative", weight < 0);
-    }));
-  }
-
-  #move(event) {
-    const [, step] = STEPS[event.key] ?? [0, 0];
-    const cell = event.target.closest("td");
-    if (!step || !cell) return; // the arrows to the left and right stay within the number
-    event.preventDefault();
-    this.table.rows[cell.parentElement.rowIndex + step]?.cells[cell.cellIndex].firstChild.focus();
-  }
-}
-
-/** A picture whose pixels are squares, with a mark over some of them. */
-class View {
-  size = { width: 0, height: 0 };
-  zoom = 1;
-  #image = element("img", { alt: "", draggable: false });
-  #mark = element("div", { className: "mark", hidden: true });
-  #caption = element("figcaption");
-  box = element("div", { className: "view" }, this.#image, this.#mark);
-  figure = element("figure", { hidden: true }, this.#caption, this.box);
-
-  show(url, size, name) {
-    this.size = size;
-    Object.assign(this.#image, { src: url, alt: name });
-    this.#caption.replaceChildren(element("b", {}, name), ` ${pixels(size)} pixels`);
-    this.figure.hidden = false;
-  }
-
-  scale(zoom) {
-    this.zoom = zoom;
-    for (const side of ["width", "height"]) this.#image.style[side] = `${this.size[side] * zoom}px`;
-    this.#image.classList.toggle("squares", zoom >= 1);
-    this.unmark();
-  }
-
-  mark([left, right], [top, bottom]) {
-    const places = { left, top, width: right - left + 1, height: bottom - top + 1 };
-    for (const [name, pixels] of Object.entries(places)) this.#mark.style[name] = `${pixels * this.zoom}px`;
-    this.#mark.hidden = false;
-  }
-
-  unmark() {
-    this.#mark.hidden = true;
-  }
-}
-
 export class Workbench {
   /** Called, without arguments, when something else was chosen than before. */
   onchange = () => {};
+  /** Called with the picture and the query of each answer that is shown. */
+  onanswer = () => {};
   /** Settles when the operators are listed, or it is said why they are not. */
   ready;
 
@@ -236,11 +112,10 @@ export class Workbench {
   #pixel = null; // of the output, that is pointed at
   #takes = ""; // which parameters the operator has
   #awaited = {}; // the state to come, until the operators are listed
-  #timer;
-  #running = new AbortController();
-  #input = new View();
-  #output = new View();
-  #grid = new Grid(() => this.#edited());
+  #asking = new Newest((error) => this.#say(error.message));
+  #input = new Magnified();
+  #output = new Magnified();
+  #grid = new Kernel(() => this.#edited());
   #selects = Object.fromEntries(
     Object.keys(LABELS).map((name) => [name, element("select", { id: `workbench-${name}` })]),
   );
@@ -475,24 +350,16 @@ export class Workbench {
 
   #ask() {
     if (!this.#picture || !this.#listed.operators.length) return;
-    clearTimeout(this.#timer);
     if (!this.#fieldset.hidden && this.#grid.problem) {
-      this.#running.abort();
+      this.#asking.stop();
       this.#say(this.#grid.problem);
       return;
     }
-    this.#timer = setTimeout(() => this.#answered(), PAUSE);
-  }
-
-  async #answered() {
-    this.#running.abort();
-    const { signal } = (this.#running = new AbortController());
-    try {
-      const answer = await this.#service.operate(this.#picture, this.state, signal);
-      if (!signal.aborted) this.#show(answer);
-    } catch (error) {
-      if (!signal.aborted) this.#say(error.message);
-    }
+    const [picture, query] = [this.#picture, this.state];
+    this.#asking.ask((signal) => this.#service.operate(picture, query, signal), (answer) => {
+      this.#show(answer);
+      this.onanswer(picture, query);
+    }, PAUSE);
   }
 
   /** Says what keeps the output from being that of what is chosen. */

@@ -1,91 +1,18 @@
-"""The page in a real Chromium: draw, choose, drop, look inside, clear; and nothing is loaded from elsewhere."""
+"""The page in a real Chromium: draw, choose, drop, paste, photograph, clear; and nothing is loaded from elsewhere."""
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Page, Route, expect
 
-from tests.service.serving import DATA, Process
+from tests.browser.drawing import draw, draw_digit, levels, until
+from tests.browser.strokes import DIGITS
+from tests.service.serving import DATA
 
 pytestmark = pytest.mark.browser
 SEVEN = DATA / "seven.png"
-_FLAGS = [
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, from CHROMIUM or the path."""
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert executable, "no Chromium is installed; CHROMIUM may name one"
-    flags = [*_FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=flags)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, server: Process) -> Iterator[Page]:
-    """A fresh page of the service, whose console has to show no error and whose requests have to stay with the service.
-
-    The browser notes a refused picture as an error too, which it is not.
-    """
-    context = browser.new_context(base_url=server.url, service_workers="block")
-    page = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    yield page
-    context.close()
-    assert [text for text in said if "status of 415" not in text] == []
-    assert asked and all(url.startswith((f"{server.url}/", "data:", "blob:")) for url in asked), asked
-
-
-@pytest.fixture
-def page(visit: Page) -> Page:
-    """The page itself, with its layers listed."""
-    visit.goto("/")
-    expect(visit.locator("#layer option")).to_have_text(
-        ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "fc1_relu"]
-    )
-    return visit
-
-
-def draw(page: Page, *points: tuple[float, float]) -> None:
-    """One stroke of the mouse on the pad, through points in parts of its width and height."""
-    box = page.locator("#pad").bounding_box()
-    assert box
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=12)
-    page.mouse.up()
-
-
-def draw_seven(page: Page) -> None:
-    """A seven as people write it."""
-    draw(page, (0.28, 0.22), (0.72, 0.22), (0.45, 0.85))
-    expect(page.locator("#digit")).to_have_text("7")
-
-
-def expect_size(picture: Locator, width: int, height: int) -> None:
-    """A picture is loaded, and has that many pixels."""
-    expect(picture).to_have_js_property("naturalWidth", width)
-    expect(picture).to_have_js_property("naturalHeight", height)
 
 
 def assert_blank(page: Page) -> None:
@@ -93,50 +20,80 @@ def assert_blank(page: Page) -> None:
     expect(page.locator("#digit")).to_have_text("–")
     expect(page.locator("#guess")).to_have_text("")
     expect(page.locator(".rejected")).to_have_count(0)
-    expect(page.locator("#maps")).to_be_hidden()
+    expect(page.locator("#value")).to_have_count(0)
     expect(page.locator("#bars li.best")).to_have_count(0)
+    expect(page.locator("[data-snippet]:visible")).to_have_count(0)
     levels = "(pad) => [...new Set(pad.getContext('2d').getImageData(0, 0, 280, 280).data)]"
     assert page.locator("#pad").evaluate(levels) == [255]
 
 
-def test_a_drawn_seven_is_read(page: Page) -> None:
+@pytest.mark.parametrize("digit", DIGITS)
+def test_a_drawn_digit_is_read(page: Page, digit: int) -> None:
     """The mouse draws, and without a button the answer, its probabilities and what the network saw appear."""
-    draw_seven(page)
+    draw_digit(page, digit)
     expect(page.locator("#bars li")).to_have_count(10)
     expect(page.locator("#bars li.best")).to_have_count(1)
-    expect(page.locator("#bars li.best")).to_contain_text("7")
-    expect(page.locator("#seen")).to_have_attribute("alt", "What the network saw, and read as 7")
-    expect_size(page.locator("#seen"), 28, 28)
+    expect(page.locator("#bars li.best")).to_contain_text(str(digit))
+    expect(page.locator("#seen")).to_have_attribute("aria-label", f"What the network saw, and read as {digit}")
     expect(page.locator("#problem")).to_have_text("")
 
 
-def test_feature_maps_are_shown_and_chosen(page: Page) -> None:
-    """The maps of the first layer appear with the answer; another layer and another span give another picture."""
-    draw_seven(page)
-    maps = page.locator("#maps")
-    expect(maps).to_be_visible()
-    expect(maps).to_have_attribute("alt", "Feature maps of conv1")
-    expect_size(maps, 760, 182)  # 8 maps in a row
-    page.locator("#layer").select_option("pool2")
-    expect(maps).to_have_attribute("alt", "Feature maps of pool2")
-    expect_size(maps, 760, 500)  # 32 maps in four rows
-    before = maps.get_attribute("src")
-    assert before
-    page.locator("#scale").select_option("map")
-    expect(maps).not_to_have_attribute("src", before)
-    expect_size(maps, 760, 500)
-
-
-def test_more_ink_changes_the_answer(page: Page) -> None:
-    """A stroke added to a one makes a seven of it, and what the network saw is the newest drawing."""
-    draw(page, (0.72, 0.22), (0.45, 0.85))
-    seen = page.locator("#seen")
+def test_more_ink_changes_the_answer_and_undo_takes_it_back(page: Page) -> None:
+    """A stroke added to a one makes a seven; without it all is what it was, and without any stroke blank."""
+    draw(page, [((0.72, 0.22), (0.45, 0.85))])
     expect(page.locator("#bars li.best")).to_have_count(1)
-    before = seen.get_attribute("src")
-    assert before
-    draw(page, (0.28, 0.22), (0.72, 0.22))
-    expect(seen).not_to_have_attribute("src", before)
+    image = page.locator("[data-layer=image] canvas")
+    expect(image).not_to_have_attribute("aria-label", "image: nothing yet")
+    before = levels(image)
+    draw(page, [((0.28, 0.22), (0.72, 0.22))])
     expect(page.locator("#digit")).to_have_text("7")
+    until(lambda: levels(image) != before)
+    page.locator("#undo").click()
+    until(lambda: levels(image) == before)
+    page.locator("#undo").click()
+    assert_blank(page)
+    expect(page.locator("#undo")).to_be_disabled()
+
+
+def test_the_pen_has_a_thickness(page: Page) -> None:
+    """The same stroke leaves more ink with a thicker pen."""
+    ink = """(pad) => pad.getContext('2d').getImageData(0, 0, 280, 280).data
+        .filter((level, place) => place % 4 === 0 && level < 128).length"""
+    amounts = []
+    for thickness in ("10", "30"):
+        page.locator("#clear").click()
+        page.locator("#thickness").fill(thickness)
+        draw(page, [((0.5, 0.2), (0.5, 0.8))])
+        amounts.append(page.locator("#pad").evaluate(ink))
+    assert 2.5 < amounts[1] / amounts[0] < 3.5
+
+
+def test_a_sample_is_taken(page: Page) -> None:
+    """Each digit of MNIST that is offered is read as what it is said to be."""
+    for digit in range(10):
+        page.get_by_role("button", name=f"a {digit} of MNIST").click()
+        expect(page.locator("#digit")).to_have_text(str(digit))
+
+
+def test_a_pasted_picture_is_read(page: Page) -> None:
+    """A picture from the clipboard is read like a chosen one."""
+    page.evaluate(
+        "(bytes) => { const clipboardData = new DataTransfer();"
+        " clipboardData.items.add(new File([new Uint8Array(bytes)], 'seven.png', { type: 'image/png' }));"
+        " document.dispatchEvent(new ClipboardEvent('paste', { clipboardData })); }",
+        list(SEVEN.read_bytes()),
+    )
+    expect(page.locator("#digit")).to_have_text("7")
+
+
+def test_the_camera_takes_a_picture(page: Page) -> None:
+    """What the camera shows when the button is pressed is answered, though a test picture is no digit."""
+    page.locator("#camera").click()
+    until(lambda: page.locator("#finder").evaluate("(video) => video.videoWidth") > 0)
+    page.locator("#shoot").click()
+    expect(page.locator("#shutter")).to_be_hidden()
+    expect(page.locator("#digit")).not_to_have_text("–")
+    assert page.locator("#finder").evaluate("(video) => video.srcObject") is None
 
 
 def test_a_chosen_file_is_read(page: Page) -> None:
@@ -144,7 +101,7 @@ def test_a_chosen_file_is_read(page: Page) -> None:
     for _ in range(2):
         page.locator("#file").set_input_files(SEVEN)
         expect(page.locator("#digit")).to_have_text("7")
-        expect(page.locator("#maps")).to_be_visible()
+        expect(page.locator("#value")).to_be_visible()
         page.locator("#clear").click()
         assert_blank(page)
 
@@ -159,19 +116,19 @@ def test_a_dropped_file_is_read(page: Page) -> None:
     page.dispatch_event("#pad", "dragover", {"dataTransfer": transfer})
     page.dispatch_event("#pad", "drop", {"dataTransfer": transfer})
     expect(page.locator("#digit")).to_have_text("7")
-    expect(page.locator("#maps")).to_be_visible()
+    expect(page.locator("#value")).to_be_visible()
 
 
 def test_clear_resets_everything(page: Page) -> None:
     """After Clear nothing of a drawing is left, no late answer brings it back, and one can draw again."""
-    draw_seven(page)
+    draw_digit(page, 7)
     page.locator("#clear").click()
     assert_blank(page)
-    draw(page, (0.5, 0.2), (0.5, 0.8))
+    draw(page, [((0.5, 0.2), (0.5, 0.8))])
     page.locator("#clear").click()
     page.wait_for_timeout(400)
     assert_blank(page)
-    draw_seven(page)
+    draw_digit(page, 7)
 
 
 def test_what_is_no_picture_is_said(visit: Page, tmp_path: Path) -> None:
@@ -212,12 +169,12 @@ def test_a_blank_picture_is_said_to_be_blank(page: Page, tmp_path: Path) -> None
     page.locator("#file").set_input_files(blank)
     expect(page.locator("#digit")).to_have_text("blank")
     expect(page.locator("#guess")).to_have_text(re.compile(r"^best guess: \d$"))
-    expect(page.locator("#seen")).to_have_attribute("alt", "What the network saw: blank")
+    expect(page.locator("#seen")).to_have_attribute("aria-label", "What the network saw: blank")
     expect(page.locator("#bars li.best")).to_have_count(1)
     expect(page.locator("#problem")).to_have_text("")
     page.locator("#clear").click()
     assert_blank(page)
-    draw_seven(page)
+    draw_digit(page, 7)
     expect(page.locator("#guess")).to_have_text("")
 
 

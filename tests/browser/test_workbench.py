@@ -7,6 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.drawing import draw_digit
 from tests.service.serving import DATA, Process
 
 pytestmark = pytest.mark.browser
@@ -165,3 +166,20 @@ def test_a_phone_shows_it_all(bench: Locator, page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     box = bench.locator(".view").nth(1).bounding_box()
     assert box and box["x"] >= 0 and box["x"] + box["width"] <= 360
+
+
+def test_a_drawing_is_taken_along(page: Page) -> None:
+    """What was drawn is what the operator works on; a picture that is chosen there stays until another one is drawn."""
+    panel = page.locator("#panel-operators")
+    draw_digit(page, 7)
+    page.locator("#tab-operators").click()
+    expect(output(panel)).to_have_js_property("naturalWidth", 278)
+    panel.locator("input[type=file]").set_input_files(SEVEN)
+    expect(output(panel)).to_have_js_property("naturalWidth", 26)
+    page.locator("#tab-network").click()
+    page.locator("#tab-operators").click()
+    expect(output(panel)).to_have_js_property("naturalWidth", 26)
+    page.locator("#tab-network").click()
+    page.get_by_role("button", name="a 3 of MNIST").click()
+    page.locator("#tab-operators").click()
+    expect(panel.get_by_role("img", name="Input")).to_have_js_property("naturalWidth", 28)

@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
+from service.colour import DIVERGING, SEQUENTIAL
 from tests.service.serving import ROOT
 
 WEB = ROOT / "service" / "web"
@@ -38,12 +39,12 @@ def linked(client: httpx.Client, path: str, seen: set[str]) -> Iterator[tuple[st
     answer = client.get(path)
     yield path, answer
     text = answer.text if "vendor" not in path else ""
-    for link in re.findall(r"""(?:src|<link [^>]*href|from) ?=? ?"([^"]+)\"""", text):
+    for link in re.findall(r"""(?:src=|<link [^>]*href=|from )"([^"]+)\"""", text):
         if not link.startswith("data:"):
             yield from linked(client, urljoin(path, link), seen)
 
 
-@pytest.mark.parametrize(("path", "parts"), [("/", 7), ("/docs", 5)])
+@pytest.mark.parametrize(("path", "parts"), [("/", 28), ("/docs", 5)])
 def test_all_that_a_page_loads_is_here(client: httpx.Client, path: str, parts: int) -> None:
     """Scripts, modules, styles and pictures are all served, with a type that a browser accepts."""
     types = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
@@ -53,6 +54,12 @@ def test_all_that_a_page_loads_is_here(client: httpx.Client, path: str, parts: i
         assert answer.status_code == 200, name
         kind = types.get(name.rpartition(".")[2], "text/html")
         assert answer.headers["Content-Type"].startswith(kind), name
+
+
+def test_the_page_paints_with_the_services_colours(client: httpx.Client) -> None:
+    """Its palettes are those of the feature maps' pictures, colour by colour."""
+    palettes = client.get("/palettes.json").json()
+    assert palettes == {"sequential": SEQUENTIAL.tolist(), "diverging": DIVERGING.tolist()}
 
 
 @pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/", "/static/none.js"])

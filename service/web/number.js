@@ -1,0 +1,10 @@
+// Numbers as they are written on the page: with a true minus sign, and always as wide.
+
+export function written(value, digits = 3) {
+  const text = Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 10 ** -digits / 2)
+    ? value.toExponential(1)
+    : value.toFixed(digits);
+  return text.replaceAll("-", "−");
+}
+
+export const percent = (share) => `${(100 * share).toFixed(1)} %`;
