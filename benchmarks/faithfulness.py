@@ -1,7 +1,7 @@
 """`python -m benchmarks.faithfulness`: how true each method's maps are of the network that is served.
 
 The pixels of training digits are taken away, and brought in, in the order of each method's map and in random orders, as
-`service.faithfulness` says. Nothing is timed.
+`service.inside.faithfulness` says. Nothing is timed.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from statistics import mean
 import numpy as np
 
 from benchmarks.digits import ROOT, model_folder
-from service.attribution import SQUARE, Method, attribute, choose_maps
 from service.engine import Engine
-from service.faithfulness import Faithfulness, measure
+from service.inside.attribution import SQUARE, Method, attribute, choose_maps
+from service.inside.faithfulness import Faithfulness, measure
+from service.inside.probe import Probe
 from service.manifest import load_manifest, load_model
-from service.probe import Probe
 from service.runtime import ort
 from training.data import Digits, Mnist
 
@@ -102,8 +102,8 @@ def write_table(scores: Sequence[Score], random: Score, facts: dict[str, str]) -
         "Written by `python -m benchmarks.faithfulness`; every digit's areas are in [faithfulness.json]"
         f"(faithfulness.json). {len(random.deletion)} training digits lose their ink in the order of each method's map "
         "(deletion: the smaller the area under the digit's probability, the better) or get it on black (insertion: the "
-        "larger, the better); `service/faithfulness.py` tells how. “Beats random” counts the digits whose map does "
-        "better than the mean of five random orders of the same ink. Areas under the digit's logit stand last.",
+        "larger, the better); `service/inside/faithfulness.py` tells how. “Beats random” counts the digits whose map "
+        "does better than the mean of five random orders of the same ink. Areas under the digit's logit stand last.",
         "",
         *[f"- {name}: {value}" for name, value in facts.items()],
         "",

@@ -85,7 +85,7 @@ def _is_none(value: object) -> bool:
 class IndexFile(_Frozen):
     """A file of training digits: prototypes, among which a digit's neighbours are found, and each channel's exemplars.
 
-    `service.index` reads it. What it is for is looking inside, so a version without one serves all the same.
+    `service.inside.index` reads it. What it is for is looking inside, so a version without one serves all the same.
     """
 
     file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.npz$", description="its name, in the version's folder")

@@ -27,14 +27,14 @@ from service.image import (
     read_picture,
     seen_by_network,
 )
+from service.inside.probe import Probe
+from service.inside.similarity import Similarity
 from service.lanes import SIZES
 from service.metrics import Metrics
 from service.prediction import Prediction, Run, joined
-from service.probe import Probe
 from service.rejection import Gates, Reasons
 from service.runtime import CPU
 from service.settings import Settings
-from service.similarity import Similarity
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
 _PIECE = 64  # images of a large request: a fourteenth faster, and 3 MB more

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import Engine
-from service.index import EXEMPLARS, INDEX_FILE, Index, directions, tabled_layers
+from service.inside.index import EXEMPLARS, INDEX_FILE, Index, directions, tabled_layers
 from service.manifest import IndexFile, load_manifest, load_model, save_manifest
 from training.data import Digits, Images, Mnist, places
 from training.file import replace_file

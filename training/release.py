@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from service.engine import Provider
-from service.index import INDEX_FILE
+from service.inside.index import INDEX_FILE
 from service.manifest import MODEL_FILE, Golden, Manifest, Rejection, save_manifest
 from service.rejection import evidence
 from training.calibrate import fit_rejection

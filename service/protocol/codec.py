@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError
 
 from service.answer import to_json
 from service.errors import MalformedError, TooLargeError
-from service.features import Activations
 from service.image import PIXELS
+from service.inside.features import Activations
 from service.manifest import Manifest
 from service.protocol.inference import (
     Inference,

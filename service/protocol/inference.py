@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import MalformedError, TooLargeError, UnknownError
-from service.features import Activations
 from service.image import Pixels
+from service.inside.features import Activations
 from service.manifest import Manifest
 from service.prediction import Prediction
 from service.predictor import Predictor

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.ablation import Silenced, ablate, choose_channels, choose_layer
 from service.answer import json_answer
-from service.attribution_schemas import AblationAnswer
 from service.call import Call
 from service.image import as_images
+from service.inside.ablation import Silenced, ablate, choose_channels, choose_layer
 from service.intake import REQUEST_BODY, read_digit
 from service.routes.predict import ERRORS, PreprocessQuery
+from service.schemas.attribution import AblationAnswer
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])

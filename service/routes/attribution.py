@@ -11,19 +11,19 @@ from starlette.responses import Response
 
 from service.accept import preferred
 from service.answer import to_json
-from service.attribution import LARGEST_SQUARE, SQUARE, UNITS, Attribution, Method, attribute, choose_maps
-from service.attribution_schemas import AttributionAnswer, AttributionsAnswer
 from service.call import Call
 from service.engine import Activations, Images
 from service.errors import MalformedError
-from service.faithfulness import Faithfulness, measure
-from service.features import as_npy
 from service.image import as_images
+from service.inside.attribution import LARGEST_SQUARE, SQUARE, UNITS, Attribution, Method, attribute, choose_maps
+from service.inside.faithfulness import Faithfulness, measure
+from service.inside.features import as_npy
+from service.inside.probe import Probe
 from service.intake import REQUEST_BODY, read_digit
-from service.overlay import draw_overlay
-from service.probe import Probe
+from service.painting.overlay import draw_overlay
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
+from service.schemas.attribution import AttributionAnswer, AttributionsAnswer
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])

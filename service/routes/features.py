@@ -8,16 +8,16 @@ from starlette.responses import Response
 
 from service.answer import to_json
 from service.call import Call
-from service.channels import as_text
 from service.errors import MalformedError
-from service.feature_sheet import draw_features
-from service.features import Choice, Scale, as_json, as_npy, as_npz, choose
 from service.image import PIXELS, as_images
+from service.inside.channels import as_text
+from service.inside.features import Choice, Scale, as_json, as_npy, as_npz, choose
 from service.intake import REQUEST_BODY, read_digits
+from service.painting.feature_sheet import draw_features
 from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, Form, FormQuery, chosen_form
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
-from service.schemas import FeaturesAnswer
+from service.schemas.features import FeaturesAnswer
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])

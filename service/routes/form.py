@@ -7,9 +7,9 @@ from fastapi import Query
 from starlette.requests import Request
 
 from service.accept import preferred
-from service.drawing import Drawing
-from service.png import as_png
-from service.svg import as_svg
+from service.painting.drawing import Drawing
+from service.painting.png import as_png
+from service.painting.svg import as_svg
 
 Form = Literal["png", "svg", "json", "npy", "npz"]
 MEDIA_TYPES: dict[Form, str] = {

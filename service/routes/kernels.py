@@ -5,15 +5,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answer import to_json
-from service.channels import as_text
-from service.features import as_npy, as_npz
-from service.kernel_sheet import check_drawable, draw_kernels
-from service.kernels import as_json, choose_kernels
+from service.inside.channels import as_text
+from service.inside.features import as_npy, as_npz
+from service.inside.kernels import as_json, choose_kernels
+from service.painting.kernel_sheet import check_drawable, draw_kernels
 from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, FormQuery, chosen_form
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS
 from service.routes.unchanged import entity_tag, is_known
-from service.schemas import KernelsAnswer
+from service.schemas.features import KernelsAnswer
 from service.state import SharedPredictor
 
 router = APIRouter(tags=["digitscope"])

@@ -5,10 +5,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from service.exposition import exposition
-from service.receptive import receptive_fields
+from service.inside.receptive import receptive_fields
 from service.routes.predict import ERRORS
 from service.runtime import ort
-from service.schemas import LayerFacts, LayersAnswer, ModelAnswer, ModelName, Running
+from service.schemas.common import ModelName
+from service.schemas.model import LayerFacts, LayersAnswer, ModelAnswer, Running
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])

@@ -9,16 +9,16 @@ from starlette.responses import Response
 from service.answer import to_json
 from service.call import Call
 from service.errors import MalformedError
-from service.features import choose_layers
 from service.image import as_images, as_png_url
-from service.index import EXEMPLARS, index_file
+from service.inside.features import choose_layers
+from service.inside.index import EXEMPLARS, index_file
+from service.inside.similarity import TrainingDigit
 from service.intake import REQUEST_BODY, read_digit
 from service.layer import Layer
-from service.neighbour_schemas import ExemplarsAnswer, NeighboursAnswer
 from service.predictor import Predictor
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.routes.unchanged import entity_tag, is_known
-from service.similarity import TrainingDigit
+from service.schemas.neighbours import ExemplarsAnswer, NeighboursAnswer
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])

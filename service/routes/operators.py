@@ -8,18 +8,18 @@ from starlette.responses import Response
 
 from service.accept import preferred
 from service.answer import json_answer
-from service.appearance import SHOWS, Show
 from service.call import Call
 from service.image import decode, open_picture
 from service.intake import PICTURE_BODY, read_file
 from service.layer import Padding
 from service.luminance import luminance
-from service.operation import MOST_PIXELS, Operation, Operator
-from service.operator_kernel import LARGEST, NAMED
-from service.operator_schemas import OperatorAnswer, OperatorsAnswer
-from service.operators import catalogue, choose_operation
-from service.outcome import Outcome
+from service.operators.appearance import SHOWS, Show
+from service.operators.catalogue import catalogue, choose_operation
+from service.operators.kernel import LARGEST, NAMED
+from service.operators.operation import MOST_PIXELS, Operation, Operator
+from service.operators.outcome import Outcome
 from service.routes.predict import ERRORS
+from service.schemas.operators import OperatorAnswer, OperatorsAnswer
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])

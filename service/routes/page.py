@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse, Response
 
 from service.answer import json_answer
-from service.colour import DIVERGING, SEQUENTIAL
+from service.painting.colour import DIVERGING, SEQUENTIAL
 
 WEB = Path(__file__).parent.parent / "web"
 

@@ -14,7 +14,8 @@ from service.image import PIXELS, Pixels, Preprocess, as_png_url
 from service.intake import MULTIPART, REQUEST_BODY, find_all, read_at_once, read_digits
 from service.prediction import Prediction
 from service.predictor import Predictor
-from service.schemas import ErrorAnswer, PredictAnswer
+from service.schemas.common import ErrorAnswer
+from service.schemas.predict import PredictAnswer
 from service.thin import Reader, ThinRoute, Work
 
 router = APIRouter(tags=["digitscope"], route_class=ThinRoute)

@@ -11,12 +11,12 @@ from service.answer import json_answer
 from service.call import Call
 from service.engine import Engine, Images
 from service.image import as_images
+from service.inside.trace import Behind, Place, Terms, choose_place, pixels_behind, terms_of
 from service.intake import REQUEST_BODY, read_digit
 from service.manifest import NORMALISED
 from service.routes.predict import ERRORS, PreprocessQuery
-from service.schemas import TraceAnswer
+from service.schemas.trace import TraceAnswer
 from service.state import SharedPredictor, SharedState
-from service.trace import Behind, Place, Terms, choose_place, pixels_behind, terms_of
 
 router = APIRouter(tags=["digitscope"])
 

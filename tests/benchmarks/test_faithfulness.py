@@ -9,8 +9,8 @@ import pytest
 from benchmarks import faithfulness
 from benchmarks.faithfulness import Score, Way, score, ways, write_table
 from service.engine import Engine
+from service.inside.probe import Probe
 from service.manifest import Manifest
-from service.probe import Probe
 from training.data import Digits, Mnist
 
 

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.app import create_app
-from service.appearance import Show
 from service.layer import Padding
-from service.operation import Operator
-from service.operator_kernel import NAMED
+from service.operators.appearance import Show
+from service.operators.kernel import NAMED
+from service.operators.operation import Operator
 from service.settings import Settings
 from tests.service.asgi import Answered, ask, running
 from tests.service.pictures import drawn, encode

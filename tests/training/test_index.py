@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 import training.index
 from service.engine import Engine
-from service.index import Index, load_index
+from service.inside.index import Index, load_index
 from service.manifest import Manifest, load_manifest, load_model, save_manifest
 from tests.training.conftest import make_manifest
 from training.__main__ import main

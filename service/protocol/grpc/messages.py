@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.errors import MalformedError
-from service.features import Activations
 from service.image import Pixels
+from service.inside.features import Activations
 from service.manifest import Manifest
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.inference import (

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy import signal
 
 from service.app import create_app
-from service.operation import Operator
-from service.operator_schemas import OperatorAnswer, OperatorsAnswer
+from service.operators.operation import Operator
+from service.schemas.operators import OperatorAnswer, OperatorsAnswer
 from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.pictures import drawn, encode

@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from service.colour import DIVERGING, SEQUENTIAL
+from service.painting.colour import DIVERGING, SEQUENTIAL
 from tests.service.serving import ROOT
 
 WEB = ROOT / "service" / "web"

@@ -1,0 +1,1 @@
+"""What the network makes of a picture, and why."""

@@ -1,0 +1,174 @@
+"""Which pixels the network's answer rests on: four ways to a signed map of the image, positive where it supports.
+
+All four ask the network that serves for the logit of one digit, whatever it answers itself:
+
+- saliency: the derivative of the logit by each pixel (K. Simonyan, A. Vedaldi and A. Zisserman, arXiv:1312.6034,
+  section 3, here with its sign);
+- contributions: that derivative times the pixel (A. Shrikumar et al., arXiv:1605.01713; M. Ancona et al.,
+  arXiv:1711.06104);
+- gradcam: the maps of a layer, each weighted by the mean of the logit's derivative by it (R. Selvaraju et al.,
+  arXiv:1610.02391, here with its sign);
+- occlusion: by how much the logit falls when a black square covers the pixel (M. Zeiler and R. Fergus,
+  arXiv:1311.2901, section 4.2), a mean over the squares that do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.engine import Images
+from service.errors import MalformedError, UnknownError
+from service.inside.features import choose_layers
+from service.inside.probe import Probe
+from service.layer import Layer
+from service.manifest import Manifest
+
+Method = Literal["occlusion", "gradcam", "saliency", "contributions"]
+Map = NDArray[np.float32]
+
+UNITS: dict[Method, str] = {
+    "saliency": "logits per grey level",
+    "contributions": "logits",
+    "gradcam": "logits",
+    "occlusion": "logits",
+}
+SQUARE = 3  # pixels of the occluding square's side: the most faithful one, see benchmarks/faithfulness.md
+LARGEST_SQUARE = 14
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """A logit as the sum of the pixels' contributions and an offset, computed in float64 from float32 derivatives.
+
+    `offset` is what the biases contribute, and the mean that is taken from every pixel; `logit` is ONNX Runtime's
+    and `difference` = `sum` + `offset` − `logit`.
+    """
+
+    sum: float
+    offset: float
+    logit: float
+    difference: float
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The map of one digit's logit, float32 (height, width), and of contributions how they add up."""
+
+    digit: int
+    map: Map
+    completeness: Completeness | None = None
+
+    @property
+    def bound(self) -> float:
+        """The largest magnitude of the map."""
+        return float(np.abs(self.map).max())
+
+
+def choose_maps(manifest: Manifest, name: str | None) -> Layer:
+    """The layer of Grad-CAM by its name: by default the last convolution's, after its ReLU if there is one.
+
+    Raises:
+        UnknownError: the model has no such layer.
+        MalformedError: the layer has no maps.
+    """
+    if name is None:
+        convolved = [layer for layer in manifest.features if len(layer.shape) == 3 and layer.operator != "MaxPool"]
+        if not convolved:
+            raise UnknownError("gradcam takes a layer of maps, and the model has none")
+        return convolved[-1]
+    layers = choose_layers(manifest, [name])
+    if len(layers) != 1 or len(layers[0].shape) != 3:
+        raise MalformedError(f"gradcam takes one layer of maps, and '{name[:40]}' is none")
+    return layers[0]
+
+
+def attribute(
+    probe: Probe,
+    image: Images,
+    method: Method,
+    digits: Sequence[int],
+    *,
+    maps: Layer | None = None,
+    size: int = SQUARE,
+) -> list[Attribution]:
+    """The maps of one image, uint8 (1, 1, height, width), one for the logit of each of the digits.
+
+    `maps` is the layer of Grad-CAM, by default that of `choose_maps`, and `size` the side of the occluding square in
+    pixels.
+
+    Raises:
+        UnknownError: Grad-CAM is asked of a model without maps.
+        EngineError: a run failed.
+    """
+    if method == "saliency":
+        return _saliency(probe, image, digits)
+    if method == "contributions":
+        return _contributions(probe, image, digits)
+    if method == "gradcam":
+        return _gradcam(probe, image, digits, maps or choose_maps(probe.manifest, None))
+    return _occlusion(probe, image, digits, size)
+
+
+def _gradients(probe: Probe, image: Images, digits: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+    """The derivatives of each digit's logit, (digits, *shape)."""
+    last = probe.manifest.layers[-1]
+    seed = np.eye(last.shape[0], dtype=np.float32)[list(digits)]
+    return probe.gradients(np.repeat(image, len(digits), axis=0), last.name, seed) | {last.name: seed}
+
+
+def _saliency(probe: Probe, image: Images, digits: Sequence[int]) -> list[Attribution]:
+    derivatives = _gradients(probe, image, digits)[probe.manifest.input.name]
+    return [Attribution(digit, derivative[0]) for digit, derivative in zip(digits, derivatives, strict=True)]
+
+
+def _contributions(probe: Probe, image: Images, digits: Sequence[int]) -> list[Attribution]:
+    """Derivative times pixel, and what the derivative's own linear function has at black, layer by layer."""
+    derivatives = {name: values.astype(np.float64) for name, values in _gradients(probe, image, digits).items()}
+    parameters = probe.engine.parameters
+    by_pixel = derivatives[probe.manifest.input.name][:, 0]
+    maps = by_pixel * image[0, 0]
+    offsets = -float(parameters["mean"]) * by_pixel.sum(axis=(1, 2))
+    for layer in probe.manifest.layers:
+        if layer.parameters:
+            by_channel = derivatives[layer.name].reshape(len(digits), layer.shape[0], -1).sum(axis=2)
+            offsets += by_channel @ parameters[f"{layer.name}.bias"]
+    logits, _ = probe.answer(image)
+    found = []
+    for digit, values, offset in zip(digits, maps, offsets, strict=True):
+        total, logit = float(values.sum()), float(logits[0, digit])
+        completeness = Completeness(total, float(offset), logit, total + float(offset) - logit)
+        found.append(Attribution(digit, values.astype(np.float32), completeness))
+    return found
+
+
+def _gradcam(probe: Probe, image: Images, digits: Sequence[int], layer: Layer) -> list[Attribution]:
+    weights = _gradients(probe, image, digits)[layer.name].mean(axis=(2, 3))
+    activations = probe.engine.inspect(image, [layer.name])[layer.name][0]
+    maps = np.tensordot(weights, activations, axes=1)
+    height, width = image.shape[2:]
+    return [
+        Attribution(digit, np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)))
+        for digit, values in zip(digits, maps, strict=True)
+    ]
+
+
+def _occlusion(probe: Probe, image: Images, digits: Sequence[int], size: int) -> list[Attribution]:
+    """The mean fall over the squares that cover a pixel: size² of them, since squares may lie beyond the border."""
+    height, width = image.shape[2:]
+    corners = [(y, x) for y in range(1 - size, height) for x in range(1 - size, width)]
+    squares = [np.s_[0, max(y, 0) : y + size, max(x, 0) : x + size] for y, x in corners]
+    inked = [number for number, square in enumerate(squares) if image[0][square].any()]  # the others change nothing
+    images = np.repeat(image, 1 + len(inked), axis=0)  # the first one is not covered
+    for covered, number in zip(images[1:], inked, strict=True):
+        covered[squares[number]] = 0
+    logits = probe.answer(images)[0][:, list(digits)].astype(np.float64)
+    falls = np.zeros((len(squares), len(digits)))
+    falls[inked] = logits[0] - logits[1:]
+    covering = falls.reshape(height + size - 1, width + size - 1, -1)
+    maps = sliding_window_view(covering, (size, size), axis=(0, 1)).mean(axis=(3, 4))
+    return [Attribution(digit, maps[..., number].astype(np.float32)) for number, digit in enumerate(digits)]

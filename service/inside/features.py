@@ -1,0 +1,122 @@
+"""Feature maps as data: which are asked for, over which range they are scaled, and as JSON, NPY or NPZ."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import MalformedError, UnknownError
+from service.inside.channels import Channels, choose_channels
+from service.inside.statistics import statistics
+from service.layer import Layer
+from service.manifest import Manifest
+
+Scale = Literal["map", "layer", "all"]
+Activations = NDArray[np.float32]
+Range = tuple[float, float]
+
+
+class Choice(NamedTuple):
+    """A layer that is asked for, with those of its channels that are."""
+
+    layer: Layer
+    channels: Channels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What is left of the layer's shape."""
+        return (len(self.channels), *self.layer.shape[1:])
+
+    def of(self, values: Activations) -> Activations:
+        """The chosen channels of the layer's values (images, *its shape)."""
+        return values if self.shape == self.layer.shape else values.take(self.channels, axis=1)
+
+
+def choose(manifest: Manifest, layers: Sequence[str], channels: Sequence[str] = ()) -> tuple[Choice, ...]:
+    """The layers of names, as `choose_layers` has them, and of each the channels, as `choose_channels` has them.
+
+    Raises:
+        UnknownError: the model has no such layer.
+        MalformedError: one of the layers has no such channel, or that is no channel.
+    """
+    chosen = choose_layers(manifest, layers)
+    return tuple(Choice(layer, choose_channels(channels, layer.name, layer.shape[0])) for layer in chosen)
+
+
+def choose_layers(manifest: Manifest, asked: Sequence[str]) -> tuple[Layer, ...]:
+    """The layers of names, each of which may also be a list with commas or `all`; in the network's order.
+
+    Raises:
+        UnknownError: the model has no such layer; the message names those it has.
+    """
+    names = {name.strip() for part in asked for name in part.split(",")}
+    known = {layer.name for layer in manifest.features}
+    for name in sorted(names - known - {"all"}):
+        raise UnknownError(f"the model has no layer '{name[:40]}'; it has {', '.join(known_in_order(manifest))}")
+    return tuple(layer for layer in manifest.features if layer.name in names or "all" in names)
+
+
+def known_in_order(manifest: Manifest) -> list[str]:
+    """The names of the layers that can be asked for."""
+    return [layer.name for layer in manifest.features]
+
+
+def as_maps(values: Activations) -> Activations:
+    """One image's activations as maps (n, height, width): a convolution's channels, or a linear layer as one row."""
+    return values if values.ndim == 3 else values[np.newaxis, np.newaxis]
+
+
+def ranges(maps: Mapping[str, Activations], scale: Scale) -> dict[str, list[Range]]:
+    """The least and largest value that each map (n, height, width) of each layer is scaled over.
+
+    `map` takes each map's own, `layer` the layer's, `all` that of all the layers given.
+    """
+
+    def span(values: Sequence[Activations]) -> Range:
+        return min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+
+    if scale == "map":
+        return {name: [span([single]) for single in layer] for name, layer in maps.items()}
+    over_all = span(list(maps.values()))
+    return {name: [span([layer]) if scale == "layer" else over_all] * len(layer) for name, layer in maps.items()}
+
+
+def as_json(
+    choices: Sequence[Choice], activations: Mapping[str, Activations], *, values: bool = True
+) -> list[dict[str, Any]]:
+    """The layers with their chosen channels' statistics and, if asked for, values (images, *shape), still as arrays."""
+    described = []
+    for choice in choices:
+        layer, shown = choice.layer, choice.of(activations[choice.layer.name])
+        facts = {
+            "name": layer.name,
+            "operator": layer.operator,
+            "shape": choice.shape,
+            "signed": layer.signed,
+            "channels": choice.channels,
+            "statistics": statistics(shown),
+        }
+        described.append(facts | {"values": shown} if values else facts)
+    return described
+
+
+def as_npy(arrays: Mapping[str, Activations]) -> bytes:
+    """One array, such as a layer's values float32 (images, *shape), in NumPy's NPY format.
+
+    Raises:
+        MalformedError: there are several.
+    """
+    if len(arrays) != 1:
+        raise MalformedError(f"NPY holds one layer, and {len(arrays)} are asked for; NPZ holds several")
+    buffer = io.BytesIO()
+    np.save(buffer, next(iter(arrays.values())), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def as_npz(arrays: Mapping[str, Activations]) -> bytes:
+    """Arrays by name, such as layers' values float32 (images, *shape), in NumPy's NPZ format."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

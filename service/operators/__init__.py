@@ -1,0 +1,1 @@
+"""The operators of convolutional networks, each on a picture by itself."""

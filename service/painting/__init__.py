@@ -1,0 +1,1 @@
+"""Pictures of numbers: colours, layouts, and what paints them as PNG and SVG."""

@@ -1,0 +1,1 @@
+"""The shapes of the answers, for the OpenAPI document and for whoever reads it."""
