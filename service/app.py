@@ -204,6 +204,7 @@ async def _lifespan(app: Application) -> AsyncIterator[None]:
     )
     async with _grpc(state, shared=app.shares_ports):
         yield
+    state.loaded.close()
     state.loaded = None
     app.shortcut.destinations.clear()
     app.express.heads.clear()

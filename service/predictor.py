@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
 from service.answer import to_json
+from service.background import Background, Result
 from service.batcher import Batcher, Pieces, Receiver
 from service.cpus import available_cpus
 from service.engine import Activations, Engine
-from service.errors import DeadlineError, OverloadedError
+from service.errors import OverloadedError
 from service.image import (
     PIXELS,
     Found,
@@ -38,13 +38,10 @@ from service.settings import Settings
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
 _PIECE = 64  # images of a large request: a fourteenth faster, and 3 MB more
-_INSPECTIONS = 1  # at a time: looking inside is to leave the CPUs to predictions
 _WAITING_INSPECTIONS = 16
 # A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
 _SMALL_FILE = 4096  # bytes
 _SMALL_PICTURE = 64 * 64  # pixels
-
-Result = TypeVar("Result")
 
 _Asked = tuple[Pixels, Reasons]
 """Digits of one request, and what was found when their pictures were read."""
@@ -81,7 +78,7 @@ class Predictor:
             executor=None if engine.provider == CPU else executor,
         )
         self._decoding = CapacityLimiter(available_cpus())
-        self._inspecting = CapacityLimiter(_INSPECTIONS)
+        self._background = Background("looking inside", _WAITING_INSPECTIONS)
 
     def read_small(self, data: bytes, preprocess: Preprocess) -> Seen | None:
         """What `read` returns, of a picture that is read at once; None of a larger one.
@@ -177,20 +174,16 @@ class Predictor:
             DeadlineError: the deadline passed before its turn.
             Exception: what the work raises.
         """
-        if self._inspecting.statistics().tasks_waiting >= _WAITING_INSPECTIONS:
-            raise OverloadedError(f"{_WAITING_INSPECTIONS} requests wait already to look inside the network")
-
-        def begin() -> Result:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise DeadlineError("the time given for the request passed before its turn came")
-            return work()
-
-        return await to_thread.run_sync(begin, limiter=self._inspecting)
+        return await self._background.run(work, deadline=deadline)
 
     @cached_property
     def probe(self) -> Probe:
         """What asks the network about itself; for work that `look` does, one thing at a time."""
         return Probe(self.engine)
+
+    def close(self) -> None:
+        """Lets go of its thread."""
+        self._background.close()
 
     async def is_ready(self) -> bool:
         """Whether the engine answers; after a failure it is asked its golden inputs again."""

@@ -1,0 +1,59 @@
+"""Work that is to hold up nobody: in a thread of its own, one thing at a time, when the CPU has nothing else to do."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from service.errors import DeadlineError, OverloadedError
+
+Result = TypeVar("Result")
+
+_LOWEST = 19  # nice(2); the most yielding of all
+
+
+class Background:
+    """The thread, which begins with the first work."""
+
+    def __init__(self, name: str, most_waiting: int) -> None:
+        self._most_waiting = most_waiting
+        self._thread = ThreadPoolExecutor(1, name, initializer=_yield_to_others)
+        self._unfinished = 0
+
+    async def run(self, work: Callable[[], Result], *, deadline: float | None = None) -> Result:
+        """The result of work, done when its turn comes; `deadline` on the monotonic clock.
+
+        Raises:
+            OverloadedError: too much waits already.
+            DeadlineError: the deadline passed before its turn.
+            Exception: what the work raises.
+        """
+        if self._unfinished > self._most_waiting:
+            raise OverloadedError(f"{self._most_waiting} requests wait already to look inside the network")
+
+        def begin() -> Result:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineError("the time given for the request passed before its turn came")
+            return work()
+
+        self._unfinished += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, begin)
+        finally:
+            self._unfinished -= 1
+
+    def close(self) -> None:
+        """Lets the thread end with what it does."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _yield_to_others() -> None:
+    """On Linux each thread has a niceness; with the lowest one it runs while the event loop waits, and then stops."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)

@@ -1,0 +1,80 @@
+"""Work in the background: its turn, its limit, its deadline, and that it yields."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+
+import pytest
+
+from service.background import Background
+from service.errors import DeadlineError, OverloadedError
+
+
+def test_one_thing_is_done_at_a_time_in_order() -> None:
+    """Each in the same thread, after the one that was asked for before; results and errors come back to who asked."""
+    background = Background("test", 8)
+    seen: list[tuple[int, int]] = []
+
+    def work(number: int) -> int:
+        seen.append((number, threading.get_ident()))
+        if number == 2:
+            raise KeyError(number)
+        return number * number
+
+    async def main() -> list[int | BaseException]:
+        asked = [background.run(lambda number=number: work(number)) for number in range(5)]  # type: ignore[misc]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    found = asyncio.run(main())
+    background.close()
+    assert found[:2] == [0, 1] and isinstance(found[2], KeyError) and found[3:] == [9, 16]
+    assert [number for number, _ in seen] == [0, 1, 2, 3, 4]
+    assert len({thread for _, thread in seen}) == 1 and seen[0][1] != threading.get_ident()
+
+
+def test_more_than_may_wait_are_refused_and_a_place_that_is_free_is_taken() -> None:
+    """One runs, two wait, the fourth is refused; when those are done, another one is taken."""
+    background = Background("test", 2)
+    free = threading.Event()
+
+    async def main() -> int:
+        asked = [asyncio.ensure_future(background.run(lambda: free.wait(20))) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match="2 requests wait already"):
+            await background.run(lambda: 0)
+        free.set()
+        assert await asyncio.gather(*asked) == [True] * 3
+        return await background.run(lambda: 7)
+
+    assert asyncio.run(main()) == 7
+    background.close()
+
+
+def test_a_deadline_that_passed_is_told_and_the_work_not_begun() -> None:
+    """While another one runs, the time of the second passes."""
+    background = Background("test", 2)
+    begun = []
+
+    async def main() -> None:
+        first = asyncio.ensure_future(background.run(lambda: time.sleep(0.2)))
+        await asyncio.sleep(0)
+        with pytest.raises(DeadlineError):
+            await background.run(lambda: begun.append(1), deadline=time.monotonic() + 0.05)
+        await first
+
+    asyncio.run(main())
+    background.close()
+    assert begun == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux alone")
+def test_its_thread_yields_to_all_others() -> None:
+    """The kernel has it at the lowest priority, and the thread that asks as before."""
+    background = Background("test", 2)
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    lowest = asyncio.run(background.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+    background.close()
+    assert lowest == 19
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
