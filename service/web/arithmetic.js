@@ -35,7 +35,7 @@ export class Arithmetic {
         const values = Float32Array.from(part, (term) => term[key]);
         const cell = element("div");
         const maps = new Maps(cell, [1, side, side], { label: `${key} of map ${channel}: ${Array.from(values, (value) => written(value, 2)).join(" ")}` });
-        maps.lay(side > 3 ? 7 : 22, 1);
+        maps.lay(side > 3 ? 6 : 22, 1);
         maps.show(values, [bound], true, this.#palette);
         return cell;
       })];

@@ -6,6 +6,7 @@ import { Maps } from "./maps.js";
 import { written } from "./number.js";
 
 const IMAGE = { name: "image", operator: "", shape: [1, 28, 28], signed: false };
+const FEW = 10; // units, each of which has its number below it
 const UNIT = 4; // pixels of the cell of a unit
 const LOGIT = 28; // and of a logit, of which there are few
 
@@ -107,6 +108,7 @@ export class Network {
     this.#host.append(row);
     const at = (tell) => (place) => tell(place && layer !== IMAGE ? { layer: layer.name, ...place } : null);
     const maps = new Maps(held, layer.shape, { label: `${layer.name}: nothing yet`, pointed: at(pointed), chosen: at(chosen) });
+    if (layer.shape.length === 1 && layer.shape[0] <= FEW) held.append(numbers(layer.shape[0]));
     return { maps, range, held };
   }
 
@@ -118,8 +120,9 @@ export class Network {
     for (const { name, shape } of [IMAGE, ...this.#layers]) {
       const [count, , side] = shape;
       if (shape.length === 1) {
-        const cell = count <= 10 ? Math.min(LOGIT, Math.floor(width / count)) : UNIT;
+        const cell = count <= FEW ? Math.min(LOGIT, Math.floor(width / count)) : UNIT;
         this.#rows[name].maps.lay(cell, divisor(count, Math.floor(width / cell)));
+        this.#rows[name].held.style.setProperty("--cell", `${cell}px`);
       } else {
         const fit = Math.floor((width / zoom + 1) / (side + 1));
         this.#rows[name].maps.lay(zoom, divisor(count, fit));
@@ -129,6 +132,10 @@ export class Network {
 }
 
 const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
+/** The numbers of units, as wide as they. */
+const numbers = (count) =>
+  element("div", { className: "numbers", "aria-hidden": "true" }, ...Array.from({ length: count }, (_, number) => element("span", {}, number)));
 
 /** The largest number of equal rows' columns that fits: a divisor of `count`, at most `most`. */
 function divisor(count, most) {
