@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.answer import in_pieces
 from service.errors import MalformedError, UnknownError
 from service.inside.channels import Channels, choose_channels
 from service.inside.statistics import statistics
@@ -86,7 +87,7 @@ def ranges(maps: Mapping[str, Activations], scale: Scale) -> dict[str, list[Rang
 def as_json(
     choices: Sequence[Choice], activations: Mapping[str, Activations], *, values: bool = True
 ) -> list[dict[str, Any]]:
-    """The layers with their chosen channels' statistics and, if asked for, values (images, *shape), still as arrays."""
+    """The layers with their chosen channels' statistics and, if asked for, values (images, *shape), for `to_json`."""
     described = []
     for choice in choices:
         layer, shown = choice.layer, choice.of(activations[choice.layer.name])
@@ -96,9 +97,9 @@ def as_json(
             "shape": choice.shape,
             "signed": layer.signed,
             "channels": choice.channels,
-            "statistics": statistics(shown),
+            "statistics": {name: in_pieces(figures) for name, figures in statistics(shown).items()},
         }
-        described.append(facts | {"values": shown} if values else facts)
+        described.append(facts | {"values": in_pieces(shown)} if values else facts)
     return described
 
 

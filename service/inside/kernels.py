@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.answer import in_pieces
 from service.errors import UnknownError
 from service.inside.channels import Channels, choose_channels
 from service.layer import Layer
@@ -63,7 +64,7 @@ def choose_kernels(manifest: Manifest, name: str, channels: Sequence[str]) -> Ke
 
 
 def as_json(kernels: Kernels, parameters: Mapping[str, Parameters]) -> dict[str, Any]:
-    """The kernels with what they are of, weights and bias still as arrays."""
+    """The kernels with what they are of, their weights and bias, for `to_json`."""
     return {
         "name": kernels.layer.name,
         "operator": kernels.layer.operator,
@@ -71,5 +72,5 @@ def as_json(kernels: Kernels, parameters: Mapping[str, Parameters]) -> dict[str,
         "source": {"name": kernels.source, "shape": kernels.inputs},
         "channels": kernels.channels,
         "shape": kernels.shape,
-        **kernels.of(parameters),
+        **{name: in_pieces(values) for name, values in kernels.of(parameters).items()},
     }
