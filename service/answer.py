@@ -19,6 +19,11 @@ def to_json(content: Any) -> bytes:
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def written(content: Any) -> orjson.Fragment:
+    """A part of a large answer for `to_json`, written already, so that other threads have turns between the parts."""
+    return orjson.Fragment(to_json(content))
+
+
 def in_pieces(values: NDArray[Any]) -> NDArray[Any] | orjson.Fragment:
     """An array for `to_json`, a large one written already: piece by piece, so that other threads have turns between."""
     return values if values.size <= _PIECE else orjson.Fragment(_list(values))

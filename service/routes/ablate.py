@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.answer import json_answer
+from service.answer import to_json, written
 from service.call import Call
 from service.image import as_images
 from service.inside.ablation import Silenced, ablate, choose_channels, choose_layer
@@ -48,15 +48,19 @@ async def ablation(
     chosen = choose_layer(predictor.engine.manifest, layer)
     choices = choose_channels(chosen, channels)
     image = as_images(await read_digit(Call.of(request, state), preprocess, predictor, state.settings))
-    before, silenced = await predictor.look(lambda: ablate(predictor.probe, image, chosen, choices))
-    return json_answer(
-        {
-            "model": predictor.model_name,
-            "layer": chosen.name,
-            "before": asdict(before),
-            "silenced": [_as_json(each) for each in silenced],
-        }
-    )
+
+    def content() -> bytes:
+        before, silenced = ablate(predictor.probe, image, chosen, choices)
+        return to_json(
+            {
+                "model": predictor.model_name,
+                "layer": chosen.name,
+                "before": asdict(before),
+                "silenced": [written(_as_json(each)) for each in silenced],
+            }
+        )
+
+    return Response(await predictor.look(content), media_type="application/json")
 
 
 def _as_json(silenced: Silenced) -> dict[str, Any]:

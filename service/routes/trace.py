@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.answer import json_answer
+from service.answer import to_json
 from service.call import Call
 from service.engine import Engine, Images
 from service.image import as_images
@@ -59,8 +59,12 @@ async def trace(
     place = choose_place(predictor.engine.manifest, layer, channel, y, x)
     pixels = await read_digit(Call.of(request, state), preprocess, predictor, state.settings)
     image = as_images(pixels)
-    traced = await predictor.look(lambda: _traced(predictor.engine, image, place, terms, follow=follow))
-    return json_answer({"model": predictor.model_name} | traced)
+
+    def content() -> bytes:
+        traced = _traced(predictor.engine, image, place, terms, follow=follow)
+        return to_json({"model": predictor.model_name} | traced)
+
+    return Response(await predictor.look(content), media_type="application/json")
 
 
 def _traced(engine: Engine, image: Images, place: Place, most: int | None, *, follow: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from service import answer
-from service.answer import in_pieces, json_answer, to_json
+from service.answer import in_pieces, json_answer, to_json, written
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
@@ -66,3 +66,9 @@ def test_an_answer_says_that_it_is_json() -> None:
     answer = json_answer({"error": "28×28"}, 400)
     assert (answer.status_code, answer.media_type) == (400, "application/json")
     assert bytes(answer.body) == '{"error":"28×28"}'.encode()
+
+
+def test_a_part_may_be_written_before_the_whole() -> None:
+    """The answer is the same, byte for byte."""
+    parts = [{"channel": number, "values": np.arange(3, dtype=np.float32)} for number in range(3)]
+    assert to_json({"parts": [written(part) for part in parts]}) == to_json({"parts": parts})
