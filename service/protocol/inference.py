@@ -226,5 +226,5 @@ async def execute(
         prediction = await predictor.predict(inference.pixels, deadline=deadline, gone=gone)
         values = predicted(selection, prediction)
     if selection.layers:
-        values |= await predictor.inspect(inference.pixels, selection.layers, deadline=deadline)
+        values |= await predictor.inspect(inference.pixels, selection.layers, deadline=deadline, gone=gone)
     return values

@@ -47,7 +47,8 @@ async def ablation(
     """
     chosen = choose_layer(predictor.engine.manifest, layer)
     choices = choose_channels(chosen, channels)
-    image = as_images(await read_digit(Call.of(request, state), preprocess, predictor, state.settings))
+    call = Call.of(request, state)
+    image = as_images(await read_digit(call, preprocess, predictor, state.settings))
 
     def content() -> bytes:
         before, silenced = ablate(predictor.probe, image, chosen, choices)
@@ -60,7 +61,7 @@ async def ablation(
             }
         )
 
-    return Response(await predictor.look(content), media_type="application/json")
+    return Response(await predictor.look(content, gone=call.gone), media_type="application/json")
 
 
 def _as_json(silenced: Silenced) -> dict[str, Any]:

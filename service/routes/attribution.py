@@ -85,7 +85,8 @@ async def attribution(
     if size is not None and method != "occlusion":
         raise MalformedError(f"size: it is for method=occlusion, and the method is {method}")
     maps = choose_maps(engine.manifest, layer) if method == "gradcam" else None
-    image = as_images(await read_digit(Call.of(request, state), preprocess, predictor, state.settings))
+    call = Call.of(request, state)
+    image = as_images(await read_digit(call, preprocess, predictor, state.settings))
 
     def work() -> bytes:
         probe = predictor.probe
@@ -101,7 +102,7 @@ async def attribution(
             return _as_png(image, method, found, measured, guess)
         return to_json({"model": predictor.model_name, **_as_json(method, found, measured, guess)})
 
-    content = await predictor.look(work)
+    content = await predictor.look(work, gone=call.gone)
     headers = {} if chosen == "json" else model_headers(engine.manifest)
     return Response(content, media_type=MEDIA_TYPES[chosen], headers=headers)
 

@@ -62,7 +62,8 @@ async def features(
     manifest = predictor.engine.manifest
     choices = choose(manifest, layer or ["conv1"], channels or [])
     form = chosen_form(request, format)
-    pixels, _ = await read_digits(Call.of(request, state), preprocess, predictor, state.settings)
+    call = Call.of(request, state)
+    pixels, _ = await read_digits(call, preprocess, predictor, state.settings)
     _check(form, len(pixels) // PIXELS, len(choices))
 
     def content() -> bytes:
@@ -81,7 +82,7 @@ async def features(
         "X-Digitscope-Scale": scale if form in PAINTERS else "none",
         "Vary": "Accept",
     }
-    return Response(await predictor.look(content), media_type=MEDIA_TYPES[form], headers=headers)
+    return Response(await predictor.look(content, gone=call.gone), media_type=MEDIA_TYPES[form], headers=headers)
 
 
 def _check(form: Form, pictures: int, layers: int) -> None:

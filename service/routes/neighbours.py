@@ -43,8 +43,12 @@ async def neighbours(
     were chosen to stand for all. Each is with its label and its place in MNIST's training set, counted from 0.
     """
     index_file(predictor.engine.manifest)  # refused before a picture is read
-    pixels = await read_digit(Call.of(request, state), preprocess, predictor, state.settings)
-    return Response(await predictor.look(lambda: _neighbours(predictor, pixels, count)), media_type="application/json")
+    call = Call.of(request, state)
+    pixels = await read_digit(call, preprocess, predictor, state.settings)
+    return Response(
+        await predictor.look(lambda: _neighbours(predictor, pixels, count), gone=call.gone),
+        media_type="application/json",
+    )
 
 
 @router.get(

@@ -105,9 +105,10 @@ async def operate(
     """
     operation = choose_operation(operator, kernel, size, stride, padding)
     chosen = format or preferred(request.headers.get("Accept", ""), MEDIA_TYPES, "png")
-    data = await read_file(Call.of(request, state), state.settings)
+    call = Call.of(request, state)
+    data = await read_file(call, state.settings)
     most = min(MOST_PIXELS, state.settings.max_pixels)
-    return await predictor.look(lambda: _answer(operation, data, most, show, chosen))
+    return await predictor.look(lambda: _answer(operation, data, most, show, chosen), gone=call.gone)
 
 
 def _answer(operation: Operation, data: bytes, most: int, show: Show | None, chosen: Format) -> Response:

@@ -57,14 +57,15 @@ async def trace(
     convolution and BatchNorm together.
     """
     place = choose_place(predictor.engine.manifest, layer, channel, y, x)
-    pixels = await read_digit(Call.of(request, state), preprocess, predictor, state.settings)
+    call = Call.of(request, state)
+    pixels = await read_digit(call, preprocess, predictor, state.settings)
     image = as_images(pixels)
 
     def content() -> bytes:
         traced = _traced(predictor.engine, image, place, terms, follow=follow)
         return to_json({"model": predictor.model_name} | traced)
 
-    return Response(await predictor.look(content), media_type="application/json")
+    return Response(await predictor.look(content, gone=call.gone), media_type="application/json")
 
 
 def _traced(engine: Engine, image: Images, place: Place, most: int | None, *, follow: bool) -> dict[str, Any]:
