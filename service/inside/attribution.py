@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.engine import Images
-from service.errors import MalformedError, UnknownError
-from service.inside.features import choose_layers
+from service.errors import UnknownError
+from service.inside.layers import layer_named
 from service.inside.probe import Probe
 from service.layer import Layer
 from service.manifest import Manifest
@@ -73,18 +73,15 @@ def choose_maps(manifest: Manifest, name: str | None) -> Layer:
     """The layer of Grad-CAM by its name: by default the last convolution's, after its ReLU if there is one.
 
     Raises:
-        UnknownError: the model has no such layer.
-        MalformedError: the layer has no maps.
+        UnknownError: the model has no such layer, or it has no maps.
     """
-    if name is None:
-        convolved = [layer for layer in manifest.features if len(layer.shape) == 3 and layer.operator != "MaxPool"]
-        if not convolved:
-            raise UnknownError("gradcam takes a layer of maps, and the model has none")
-        return convolved[-1]
-    layers = choose_layers(manifest, [name])
-    if len(layers) != 1 or len(layers[0].shape) != 3:
-        raise MalformedError(f"gradcam takes one layer of maps, and '{name[:40]}' is none")
-    return layers[0]
+    having = [layer for layer in manifest.features if len(layer.shape) == 3]
+    if name is not None:
+        return layer_named(manifest, name, having, "has no maps, which gradcam takes")
+    convolved = [layer for layer in having if layer.operator != "MaxPool"]
+    if not convolved:
+        raise UnknownError("gradcam takes a layer of maps, and the model has none")
+    return convolved[-1]
 
 
 def attribute(

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.answer import in_pieces
-from service.errors import MalformedError, UnknownError
+from service.errors import MalformedError
 from service.inside.channels import Channels, choose_channels
+from service.inside.layers import choose_layers
 from service.inside.statistics import statistics
 from service.layer import Layer
 from service.manifest import Manifest
@@ -44,24 +45,6 @@ def choose(manifest: Manifest, layers: Sequence[str], channels: Sequence[str] = 
     """
     chosen = choose_layers(manifest, layers)
     return tuple(Choice(layer, choose_channels(channels, layer.name, layer.shape[0])) for layer in chosen)
-
-
-def choose_layers(manifest: Manifest, asked: Sequence[str]) -> tuple[Layer, ...]:
-    """The layers of names, each of which may also be a list with commas or `all`; in the network's order.
-
-    Raises:
-        UnknownError: the model has no such layer; the message names those it has.
-    """
-    names = {name.strip() for part in asked for name in part.split(",")}
-    known = {layer.name for layer in manifest.features}
-    for name in sorted(names - known - {"all"}):
-        raise UnknownError(f"the model has no layer '{name[:40]}'; it has {', '.join(known_in_order(manifest))}")
-    return tuple(layer for layer in manifest.features if layer.name in names or "all" in names)
-
-
-def known_in_order(manifest: Manifest) -> list[str]:
-    """The names of the layers that can be asked for."""
-    return [layer.name for layer in manifest.features]
 
 
 def as_maps(values: Activations) -> Activations:

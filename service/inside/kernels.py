@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.answer import in_pieces
-from service.errors import UnknownError
 from service.inside.channels import Channels, choose_channels
+from service.inside.layers import layer_named
 from service.layer import Layer
 from service.manifest import Manifest
 
@@ -46,16 +46,12 @@ def choose_kernels(manifest: Manifest, name: str, channels: Sequence[str]) -> Ke
     """The kernels of a layer, for those of its channels that are asked for, as `choose_channels` has them.
 
     Raises:
-        UnknownError: the model has no such layer, or it has no weights; the message names those that have.
+        UnknownError: the model has no such layer, or it has no weights.
         MalformedError: the layer has no such channel.
     """
-    having = [layer.name for layer in manifest.layers if layer.parameters]
-    numbers = {layer.name: number for number, layer in enumerate(manifest.layers)}
-    if name not in having:
-        said = f"layer {name} has no weights" if name in numbers else f"the model has no layer '{name[:40]}'"
-        raise UnknownError(f"{said}; there are weights of {', '.join(having)}")
-    number = numbers[name]
-    layer = manifest.layers[number]
+    having = [layer for layer in manifest.layers if layer.parameters]
+    layer = layer_named(manifest, name, having, "has no weights")
+    number = manifest.layers.index(layer)
     source, inputs = "image", manifest.input.shape[1:]
     if number:
         source, inputs = manifest.layers[number - 1].name, manifest.layers[number - 1].shape

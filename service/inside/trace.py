@@ -16,7 +16,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from service.errors import MalformedError, UnknownError
+from service.errors import MalformedError
+from service.inside.layers import layer_named
 from service.layer import Layer
 from service.manifest import NORMALISED, Manifest
 
@@ -81,11 +82,9 @@ def choose_place(manifest: Manifest, name: str, channel: int, y: int | None, x: 
         UnknownError: the model has no such layer.
         MalformedError: the layer has no such place; the message says which it has.
     """
-    names = [layer.name for layer in manifest.layers]
-    if name not in names:
-        raise UnknownError(f"the model has no layer '{name[:40]}'; it has {', '.join(names)}")
-    number = names.index(name)
-    layer, source = manifest.layers[number], [NORMALISED, *names][number]
+    layer = layer_named(manifest, name, manifest.layers, "has no values")
+    number = manifest.layers.index(layer)
+    source = manifest.layers[number - 1].name if number else NORMALISED
     given = {"channel": channel, "y": y, "x": x}
     for axis, size in zip(given, (*layer.shape, None, None), strict=False):
         place = given[axis]

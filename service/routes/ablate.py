@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service.answer import to_json, written
 from service.call import Call
 from service.image import as_images
-from service.inside.ablation import Silenced, ablate, choose_channels, choose_layer
+from service.inside.ablation import Silenced, ablate, choose_layer, choose_silenced
 from service.intake import REQUEST_BODY, read_digit
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas.attribution import AblationAnswer
@@ -34,8 +34,8 @@ async def ablation(
         Query(description="conv1, relu1, pool1, conv2, relu2, pool2, fc1 or fc1_relu (default the last convolution)"),
     ] = None,
     channels: Annotated[
-        str | None,
-        Query(description="to silence together, such as 5,6; without it, each channel of the layer in turn, alone"),
+        list[str] | None,
+        Query(description="to silence together, such as 0,3,5-7; without it, each channel of the layer in turn, alone"),
     ] = None,
     preprocess: PreprocessQuery = "mnist",
 ) -> Response:
@@ -46,7 +46,7 @@ async def ablation(
     conv1, relu1 or pool1 comes to the same.
     """
     chosen = choose_layer(predictor.engine.manifest, layer)
-    choices = choose_channels(chosen, channels)
+    choices = choose_silenced(chosen, channels or [])
     call = Call.of(request, state)
     image = as_images(await read_digit(call, preprocess, predictor, state.settings))
 

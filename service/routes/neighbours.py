@@ -10,8 +10,8 @@ from service.answer import to_json
 from service.call import Call
 from service.errors import MalformedError
 from service.image import as_images, as_png_url
-from service.inside.features import choose_layers
 from service.inside.index import EXEMPLARS, index_file
+from service.inside.layers import layer_named
 from service.inside.similarity import TrainingDigit
 from service.intake import REQUEST_BODY, read_digit
 from service.layer import Layer
@@ -72,7 +72,7 @@ async def exemplars(
     All digits that trained the network were asked when it was made. The values are of the network that serves.
     """
     manifest = predictor.engine.manifest
-    chosen = _one_layer(choose_layers(manifest, [layer]))
+    chosen = layer_named(manifest, layer, manifest.features, "is the answer itself and has no exemplars")
     if channel >= chosen.shape[0]:
         raise MalformedError(f"channel: {chosen.name} has 0 to {chosen.shape[0] - 1}")
     tag = entity_tag(
@@ -83,12 +83,6 @@ async def exemplars(
         return Response(status_code=304, headers=headers)
     content = await predictor.look(lambda: _exemplars(predictor, chosen, channel, count))
     return Response(content, media_type="application/json", headers=headers)
-
-
-def _one_layer(layers: tuple[Layer, ...]) -> Layer:
-    if len(layers) != 1:
-        raise MalformedError(f"the digits are those of one layer, and {len(layers)} are asked for")
-    return layers[0]
 
 
 def _neighbours(predictor: Predictor, pixels: bytes, count: int) -> bytes:

@@ -5,53 +5,16 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.answer import to_json
-from service.errors import MalformedError, UnknownError
-from service.inside.features import as_json, as_maps, as_npy, as_npz, choose, choose_layers, ranges
+from service.errors import MalformedError
+from service.inside.features import as_json, as_maps, as_npy, as_npz, choose, ranges
 from service.manifest import Manifest
 
 ORDER = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "fc1_relu"]
 RANDOM = np.random.default_rng(5)
 MAPS = {"a": RANDOM.normal(size=(3, 4, 5)).astype(np.float32), "b": RANDOM.normal(3, 9, (2, 6, 6)).astype(np.float32)}
-
-
-@pytest.mark.parametrize(
-    ("asked", "chosen"),
-    [
-        (["conv1"], ["conv1"]),
-        (["pool2", "conv1"], ["conv1", "pool2"]),
-        (["pool2,conv1"], ["conv1", "pool2"]),
-        ([" fc1 , conv2 ", "relu1"], ["relu1", "conv2", "fc1"]),
-        (["conv1", "conv1,conv1"], ["conv1"]),
-        (["all"], ORDER),
-        (["conv1,all"], ORDER),
-    ],
-)
-def test_layers_are_chosen_in_the_networks_order(manifest: Manifest, asked: list[str], chosen: list[str]) -> None:
-    """By repetition, by commas or all: each layer once, in the order of computation."""
-    assert [layer.name for layer in choose_layers(manifest, asked)] == chosen
-
-
-@pytest.mark.parametrize(
-    "asked", [["conv3"], ["conv1,conv3"], ["all", "conv3"], ["CONV1"], [""], ["conv1,"], ["logits"]]
-)
-def test_an_unknown_layer_is_named(manifest: Manifest, asked: list[str]) -> None:
-    """One wrong name among right ones is refused, with the names that there are."""
-    with pytest.raises(UnknownError, match=f"^the model has no layer '.*'; it has {', '.join(ORDER)}$"):
-        choose_layers(manifest, asked)
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.text(min_size=41, max_size=500))
-def test_a_long_name_is_not_repeated_in_full(manifest: Manifest, name: str) -> None:
-    """Whatever somebody sends, the sentence stays one that can be read."""
-    with pytest.raises(UnknownError) as refusal:
-        choose_layers(manifest, [name])
-    assert len(str(refusal.value)) < 200
 
 
 def test_ranges_by_map() -> None:

@@ -168,8 +168,8 @@ def test_a_picture_is_preprocessed(client: httpx.Client) -> None:
         ({"method": "saliency", "size": 3}, 400, "size: it is for method=occlusion, and the method is saliency"),
         ({"layer": "conv1"}, 400, "layer: it is for method=gradcam, and the method is occlusion"),
         ({"method": "gradcam", "layer": "conv3"}, 404, "no layer 'conv3'; it has conv1, relu1"),
-        ({"method": "gradcam", "layer": "fc1"}, 400, "gradcam takes one layer of maps, and 'fc1' is none"),
-        ({"method": "gradcam", "layer": "all"}, 400, "gradcam takes one layer of maps, and 'all' is none"),
+        ({"method": "gradcam", "layer": "fc1"}, 404, "layer fc1 has no maps, which gradcam takes; it is to be one of"),
+        ({"method": "gradcam", "layer": "all"}, 404, "no layer 'all'; it has conv1, relu1"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(

@@ -155,9 +155,8 @@ def test_one_picture_is_searched_at_a_time(client: httpx.Client, mnist: Mnist) -
     ("layer", "query", "status", "said"),
     [
         ("conv3", {}, 404, "the model has no layer 'conv3'; it has conv1, relu1"),
-        ("logits", {}, 404, "the model has no layer 'logits'"),
-        ("all", {}, 400, "the digits are those of one layer, and 8 are asked for"),
-        ("conv1,conv2", {}, 400, "the digits are those of one layer, and 2 are asked for"),
+        ("logits", {}, 404, "layer logits is the answer itself and has no exemplars; it is to be one of conv1"),
+        ("all", {}, 404, "the model has no layer 'all'"),
         ("conv1", {"channel": 8}, 400, "channel: conv1 has 0 to 7"),
         ("fc1", {"channel": 600}, 400, "channel: fc1 has 0 to 599"),
         ("conv1", {"channel": -1}, 400, "channel: "),
