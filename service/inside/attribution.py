@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.engine import Images
+from service.engine import Activations, Images
 from service.errors import UnknownError
 from service.inside.layers import layer_named
 from service.inside.probe import Probe
@@ -111,11 +111,15 @@ def attribute(
     return _occlusion(probe, image, digits, size)
 
 
-def _gradients(probe: Probe, image: Images, digits: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+def _seed(probe: Probe, digits: Sequence[int]) -> Activations:
+    """What asks for the digits' logits one by one, (digits, 10)."""
+    return np.eye(probe.manifest.layers[-1].shape[0], dtype=np.float32)[list(digits)]
+
+
+def _gradients(probe: Probe, image: Images, digits: Sequence[int]) -> dict[str, Activations]:
     """The derivatives of each digit's logit, (digits, *shape)."""
-    last = probe.manifest.layers[-1]
-    seed = np.eye(last.shape[0], dtype=np.float32)[list(digits)]
-    return probe.gradients(np.repeat(image, len(digits), axis=0), last.name, seed) | {last.name: seed}
+    images = np.repeat(image, len(digits), axis=0)
+    return probe.gradients(images, probe.manifest.layers[-1].name, _seed(probe, digits))
 
 
 def _saliency(probe: Probe, image: Images, digits: Sequence[int]) -> list[Attribution]:
@@ -124,21 +128,14 @@ def _saliency(probe: Probe, image: Images, digits: Sequence[int]) -> list[Attrib
 
 
 def _contributions(probe: Probe, image: Images, digits: Sequence[int]) -> list[Attribution]:
-    """Derivative times pixel, and what the derivative's own linear function has at black, layer by layer."""
-    derivatives = {name: values.astype(np.float64) for name, values in _gradients(probe, image, digits).items()}
-    parameters = probe.engine.parameters
-    by_pixel = derivatives[probe.manifest.input.name][:, 0]
-    maps = by_pixel * image[0, 0]
-    offsets = -float(parameters["mean"]) * by_pixel.sum(axis=(1, 2))
-    for layer in probe.manifest.layers:
-        if layer.parameters:
-            by_channel = derivatives[layer.name].reshape(len(digits), layer.shape[0], -1).sum(axis=2)
-            offsets += by_channel @ parameters[f"{layer.name}.bias"]
+    """Derivative times pixel, and what the derivative's own linear function has at black."""
+    images = np.repeat(image, len(digits), axis=0)
+    linear = probe.linear(images, probe.manifest.layers[-1].name, _seed(probe, digits))
     logits, _ = probe.answer(image)
     found = []
-    for digit, values, offset in zip(digits, maps, offsets, strict=True):
+    for digit, values, offset in zip(digits, linear.weights * image[0, 0], linear.offsets.tolist(), strict=True):
         total, logit = float(values.sum()), float(logits[0, digit])
-        completeness = Completeness(total, float(offset), logit, total + float(offset) - logit)
+        completeness = Completeness(total, offset, logit, total + offset - logit)
         found.append(Attribution(digit, values.astype(np.float32), completeness))
     return found
 
