@@ -1,6 +1,5 @@
 """Bytes of a picture → the 28×28 that the network sees, made as MNIST's own digits were made."""
 
-import base64
 import io
 import math
 import warnings
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from service.canonical import placed
+from service.encoding import to_png, to_url
 from service.errors import MalformedError, NotAPictureError, TooLargeError
 from service.ink import drawn_on
 from service.segment import digits_of, is_several
@@ -240,13 +240,6 @@ def as_images(pixels: Pixels) -> NDArray[np.uint8]:
     return np.frombuffer(pixels, np.uint8).reshape(-1, 1, SIDE, SIDE)
 
 
-def as_png(pixels: Pixels) -> bytes:
-    """What the network saw, one digit, as a greyscale PNG."""
-    buffer = io.BytesIO()
-    Image.frombytes("L", (SIDE, SIDE), pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def as_png_url(pixels: Pixels) -> str:
-    """The same as a data URL, which a page can show as it stands."""
-    return "data:image/png;base64," + base64.b64encode(as_png(pixels)).decode()
+    """What the network saw, one digit, as a greyscale PNG in a data URL."""
+    return to_url(to_png(as_images(pixels)[0, 0]))

@@ -1,6 +1,5 @@
-"""Feature maps as data: which are asked for, over which range they are scaled, and as JSON, NPY or NPZ."""
+"""Feature maps as data: which are asked for, over which range they are scaled, and as JSON."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -8,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.answer import in_pieces
-from service.errors import MalformedError
 from service.inside.channels import Channels, choose_channels
 from service.inside.layers import choose_layers
 from service.inside.statistics import statistics
@@ -84,23 +82,3 @@ def as_json(
         }
         described.append(facts | {"values": in_pieces(shown)} if values else facts)
     return described
-
-
-def as_npy(arrays: Mapping[str, Activations]) -> bytes:
-    """One array, such as a layer's values float32 (images, *shape), in NumPy's NPY format.
-
-    Raises:
-        MalformedError: there are several.
-    """
-    if len(arrays) != 1:
-        raise MalformedError(f"NPY holds one layer, and {len(arrays)} are asked for; NPZ holds several")
-    buffer = io.BytesIO()
-    np.save(buffer, next(iter(arrays.values())), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def as_npz(arrays: Mapping[str, Activations]) -> bytes:
-    """Arrays by name, such as layers' values float32 (images, *shape), in NumPy's NPZ format."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()

@@ -1,12 +1,11 @@
 """How the values of an operator are shown: as grey levels or as signed colours."""
 
-import io
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from service.encoding import to_png
 from service.painting.colour import paint
 
 Values = NDArray[np.float32]
@@ -55,6 +54,4 @@ def draw(values: Values, appearance: Appearance) -> bytes:
         shown = np.abs(values) if appearance.show == "magnitude" else values
         share = (shown - np.float32(appearance.low)) / np.float32(appearance.high - appearance.low or 1)
         pixels = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return to_png(pixels)

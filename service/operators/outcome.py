@@ -1,13 +1,12 @@
 """What an operator made of a picture, as it is answered: facts, headers, and the picture itself."""
 
-import base64
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from service.encoding import to_npy, to_url
 from service.operators.appearance import Appearance, Show, draw, look, usual
 from service.operators.operation import Operation, Size, Values
 
@@ -52,8 +51,8 @@ class Outcome:
             "minimum": self.output.min(),
             "maximum": self.output.max(),
             "shown": {"show": show, "low": np.float32(low), "high": np.float32(high)},
-            "seen": _url(draw(self.values, _INPUT)),
-            "picture": _url(self.png()),
+            "seen": to_url(draw(self.values, _INPUT)),
+            "picture": to_url(self.png()),
         }
 
     def headers(self) -> dict[str, str]:
@@ -77,15 +76,9 @@ class Outcome:
 
     def npy(self) -> bytes:
         """The output in NumPy's NPY format."""
-        buffer = io.BytesIO()
-        np.save(buffer, self.output, allow_pickle=False)
-        return buffer.getvalue()
+        return to_npy(self.output)
 
 
 def _size(values: Values) -> Size:
     height, width = values.shape
     return Size(width, height)
-
-
-def _url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

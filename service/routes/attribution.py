@@ -12,12 +12,12 @@ from starlette.responses import Response
 from service.accept import preferred
 from service.answer import to_json
 from service.call import Call
+from service.encoding import to_npy
 from service.engine import Activations, Images
 from service.errors import MalformedError
 from service.image import as_images
 from service.inside.attribution import LARGEST_SQUARE, SQUARE, UNITS, Attribution, Method, attribute, choose_maps
 from service.inside.faithfulness import Faithfulness, measure
-from service.inside.features import as_npy
 from service.inside.probe import Probe
 from service.intake import REQUEST_BODY, read_digit
 from service.painting.overlay import draw_overlay
@@ -114,7 +114,7 @@ def _guess(probe: Probe, image: Images) -> dict[str, Any]:
 
 def _as_npy(found: Sequence[Attribution]) -> bytes:
     maps: Activations = np.stack([each.map for each in found])
-    return as_npy({"map": maps if len(maps) > 1 else maps[0]})
+    return to_npy(maps if len(maps) > 1 else maps[0])
 
 
 def _as_json(

@@ -8,10 +8,11 @@ from starlette.responses import Response
 
 from service.answer import to_json
 from service.call import Call
+from service.encoding import to_npy, to_npz
 from service.errors import MalformedError
 from service.image import PIXELS, as_images
 from service.inside.channels import as_text
-from service.inside.features import Choice, Scale, as_json, as_npy, as_npz, choose
+from service.inside.features import Choice, Scale, as_json, choose
 from service.intake import REQUEST_BODY, read_digits
 from service.painting.feature_sheet import draw_features
 from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, Form, FormQuery, chosen_form
@@ -74,7 +75,7 @@ async def features(
         if form == "json":
             return to_json({"model": predictor.model_name, "layers": as_json(choices, activations, values=values)})
         chosen = {choice.layer.name: choice.of(activations[choice.layer.name]) for choice in choices}
-        return as_npy(chosen) if form == "npy" else as_npz(chosen)
+        return to_npz(chosen) if form == "npz" else to_npy(*chosen.values())
 
     headers = model_headers(manifest) | {
         "X-Digitscope-Layers": ", ".join(map(_shape, choices)),

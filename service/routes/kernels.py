@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answer import to_json
+from service.encoding import to_npy, to_npz
 from service.inside.channels import as_text
-from service.inside.features import as_npy, as_npz
 from service.inside.kernels import as_json, choose_kernels
 from service.painting.kernel_sheet import check_drawable, draw_kernels
 from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, FormQuery, chosen_form
@@ -60,7 +60,7 @@ async def kernels(
         if form == "json":
             return to_json({"model": predictor.model_name, **as_json(chosen, engine.parameters)})
         arrays = chosen.of(engine.parameters)
-        return as_npz(arrays) if form == "npz" else as_npy({"weight": arrays["weight"]})
+        return to_npz(arrays) if form == "npz" else to_npy(arrays["weight"])
 
     headers = model_headers(engine.manifest) | {
         "X-Digitscope-Layers": f"{layer}={'x'.join(map(str, chosen.shape))}",

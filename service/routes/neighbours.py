@@ -8,8 +8,9 @@ from starlette.responses import Response
 
 from service.answer import to_json
 from service.call import Call
+from service.encoding import to_png, to_url
 from service.errors import MalformedError
-from service.image import as_images, as_png_url
+from service.image import as_images
 from service.inside.index import EXEMPLARS, index_file
 from service.inside.layers import layer_named
 from service.inside.similarity import TrainingDigit
@@ -115,4 +116,4 @@ def _exemplars(predictor: Predictor, layer: Layer, channel: int, count: int) -> 
 def _shown(digit: TrainingDigit) -> dict[str, Any]:
     facts = dict(vars(digit))
     image = facts.pop("image")
-    return facts | {"image": as_png_url(image.tobytes())}
+    return facts | {"image": to_url(to_png(image))}

@@ -1,15 +1,12 @@
-"""Feature maps as data: which layers, over which ranges, and as JSON, NPY and NPZ."""
+"""Feature maps as data: which layers, over which ranges, and as JSON."""
 
-import io
 import json
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from service.answer import to_json
-from service.errors import MalformedError
-from service.inside.features import as_json, as_maps, as_npy, as_npz, choose, ranges
+from service.inside.features import as_json, as_maps, choose, ranges
 from service.manifest import Manifest
 
 ORDER = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "fc1_relu"]
@@ -82,25 +79,3 @@ def test_json_has_the_chosen_channels_alone(manifest: Manifest) -> None:
         assert all(fact.shape == (2, 3) for fact in layer["statistics"].values())
         assert to_json(layer["values"]), "it cannot be written as JSON"
     assert all("values" not in layer for layer in as_json(choices, values, values=False))
-
-
-def test_npy_holds_one_layer(manifest: Manifest) -> None:
-    """NumPy reads it back without pickle, every bit of it."""
-    values = some(manifest, "pool1")
-    back = np.load(io.BytesIO(as_npy(values)), allow_pickle=False)
-    np.testing.assert_array_equal(back, values["pool1"], strict=True)
-
-
-def test_npy_holds_no_more_than_one_layer(manifest: Manifest) -> None:
-    """Two layers are refused with what to ask for instead."""
-    with pytest.raises(MalformedError, match=r"^NPY holds one layer, and 2 are asked for; NPZ holds several$"):
-        as_npy(some(manifest, "pool1", "pool2"))
-
-
-def test_npz_holds_layers_by_name(manifest: Manifest) -> None:
-    """NumPy reads all of them back without pickle, every bit of them."""
-    values = some(manifest, *ORDER)
-    with np.load(io.BytesIO(as_npz(values)), allow_pickle=False) as back:
-        assert sorted(back) == sorted(ORDER)
-        for name in ORDER:
-            np.testing.assert_array_equal(back[name], values[name], strict=True)
