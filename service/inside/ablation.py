@@ -4,12 +4,13 @@ So do A. Morcos et al., "On the importance of single directions for generalizati
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.engine import Images
+from service.answer import written
+from service.engine import Activations, Images
 from service.errors import UnknownError
 from service.inside.channels import choose_channels
 from service.inside.layers import layer_named
@@ -19,15 +20,13 @@ from service.manifest import Manifest
 
 _PIECE = 64  # silenced copies of a run
 
-Values = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Reply:
     """Logits and probabilities, each (10,), and the digit that they tell."""
 
-    logits: Values
-    probabilities: Values
+    logits: Activations
+    probabilities: Activations
     digit: int
 
 
@@ -37,7 +36,7 @@ class Silenced:
 
     channels: tuple[int, ...]
     reply: Reply
-    difference: Values
+    difference: Activations
 
 
 def choose_layer(manifest: Manifest, name: str | None) -> Layer:
@@ -85,3 +84,14 @@ def ablate(
     return before, [
         Silenced(channels, reply, reply.logits - before.logits) for channels, reply in zip(choices, after, strict=True)
     ]
+
+
+def as_json(before: Reply, silenced: Sequence[Silenced]) -> dict[str, Any]:
+    """The replies, for `to_json`: of a layer with hundreds of units they are many."""
+    return {
+        "before": asdict(before),
+        "silenced": [
+            written({"channels": each.channels, **asdict(each.reply), "difference": each.difference})
+            for each in silenced
+        ],
+    }

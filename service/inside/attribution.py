@@ -14,7 +14,7 @@ All four ask the network that serves for the logit of one digit, whatever it ans
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -46,7 +46,7 @@ class Completeness:
     """A logit as the sum of the pixels' contributions and an offset, computed in float64 from float32 derivatives.
 
     `offset` is what the biases contribute, and the mean that is taken from every pixel; `logit` is ONNX Runtime's
-    and `difference` = `sum` + `offset` − `logit`.
+    and `difference` is that less `sum` + `offset`.
     """
 
     sum: float
@@ -111,6 +111,11 @@ def attribute(
     return _occlusion(probe, image, digits, size)
 
 
+def _map(values: NDArray[Any]) -> Map:
+    """Float32, and no −0 where there is nothing."""
+    return values.astype(np.float32) + np.float32(0)
+
+
 def _seed(probe: Probe, digits: Sequence[int]) -> Activations:
     """What asks for the digits' logits one by one, (digits, 10)."""
     return np.eye(probe.manifest.layers[-1].shape[0], dtype=np.float32)[list(digits)]
@@ -124,7 +129,7 @@ def _gradients(probe: Probe, image: Images, digits: Sequence[int]) -> dict[str, 
 
 def _saliency(probe: Probe, image: Images, digits: Sequence[int]) -> list[Attribution]:
     derivatives = _gradients(probe, image, digits)[probe.manifest.input.name]
-    return [Attribution(digit, derivative[0]) for digit, derivative in zip(digits, derivatives, strict=True)]
+    return [Attribution(digit, _map(derivative[0])) for digit, derivative in zip(digits, derivatives, strict=True)]
 
 
 def _contributions(probe: Probe, image: Images, digits: Sequence[int]) -> list[Attribution]:
@@ -135,8 +140,8 @@ def _contributions(probe: Probe, image: Images, digits: Sequence[int]) -> list[A
     found = []
     for digit, values, offset in zip(digits, linear.weights * image[0, 0], linear.offsets.tolist(), strict=True):
         total, logit = float(values.sum()), float(logits[0, digit])
-        completeness = Completeness(total, offset, logit, total + offset - logit)
-        found.append(Attribution(digit, values.astype(np.float32), completeness))
+        completeness = Completeness(total, offset, logit, logit - (total + offset))
+        found.append(Attribution(digit, _map(values), completeness))
     return found
 
 
@@ -145,10 +150,8 @@ def _gradcam(probe: Probe, image: Images, digits: Sequence[int], layer: Layer) -
     activations = probe.engine.inspect(image, [layer.name])[layer.name][0]
     maps = np.tensordot(weights, activations, axes=1)
     height, width = image.shape[2:]
-    return [
-        Attribution(digit, np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)))
-        for digit, values in zip(digits, maps, strict=True)
-    ]
+    resized = [Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR) for values in maps]
+    return [Attribution(digit, _map(np.asarray(values))) for digit, values in zip(digits, resized, strict=True)]
 
 
 def _occlusion(probe: Probe, image: Images, digits: Sequence[int], size: int) -> list[Attribution]:
@@ -165,4 +168,4 @@ def _occlusion(probe: Probe, image: Images, digits: Sequence[int], size: int) ->
     falls[inked] = logits[0] - logits[1:]
     covering = falls.reshape(height + size - 1, width + size - 1, -1)
     maps = sliding_window_view(covering, (size, size), axis=(0, 1)).mean(axis=(3, 4))
-    return [Attribution(digit, maps[..., number].astype(np.float32)) for number, digit in enumerate(digits)]
+    return [Attribution(digit, _map(maps[..., number])) for number, digit in enumerate(digits)]

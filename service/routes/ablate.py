@@ -1,17 +1,17 @@
 """`POST /v1/ablate`: the answer without some channels."""
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.answer import to_json, written
+from service.answer import to_json
 from service.call import Call
 from service.image import as_images
-from service.inside.ablation import Silenced, ablate, choose_layer, choose_silenced
+from service.inside.ablation import ablate, as_json, choose_layer, choose_silenced
 from service.intake import REQUEST_BODY, read_digit
+from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas.attribution import AblationAnswer
 from service.state import SharedPredictor, SharedState
@@ -45,24 +45,15 @@ async def ablation(
     with its bias (and BatchNorm, which is folded in) that becomes zero, and passes the ReLU as zero; so silencing
     conv1, relu1 or pool1 comes to the same.
     """
-    chosen = choose_layer(predictor.engine.manifest, layer)
+    manifest = predictor.engine.manifest
+    chosen = choose_layer(manifest, layer)
     choices = choose_silenced(chosen, channels or [])
     call = Call.of(request, state)
     image = as_images(await read_digit(call, preprocess, predictor, state.settings))
 
     def content() -> bytes:
-        before, silenced = ablate(predictor.probe, image, chosen, choices)
-        return to_json(
-            {
-                "model": predictor.model_name,
-                "layer": chosen.name,
-                "before": asdict(before),
-                "silenced": [written(_as_json(each)) for each in silenced],
-            }
-        )
+        found = ablate(predictor.probe, image, chosen, choices)
+        return to_json({"model": predictor.model_name, "layer": chosen.name, **as_json(*found)})
 
-    return Response(await predictor.look(content, gone=call.gone), media_type="application/json")
-
-
-def _as_json(silenced: Silenced) -> dict[str, Any]:
-    return {"channels": silenced.channels, **asdict(silenced.reply), "difference": silenced.difference}
+    body = await predictor.look(content, gone=call.gone)
+    return Response(body, media_type="application/json", headers=model_headers(manifest))

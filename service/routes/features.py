@@ -15,7 +15,7 @@ from service.inside.channels import as_text
 from service.inside.features import Choice, Scale, as_json, choose
 from service.intake import REQUEST_BODY, read_digits
 from service.painting.feature_sheet import draw_features
-from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, Form, FormQuery, chosen_form
+from service.routes.form import PAINTERS, ChannelsQuery, Form, Forms, answer
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas.features import FeaturesAnswer
@@ -23,11 +23,13 @@ from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])
 
+FORMS = Forms[Form]("png", "svg", "json", "npy", "npz")
+
 
 @router.post(
     "/v1/features",
     response_class=Response,
-    responses=ERRORS | {200: {"model": FeaturesAnswer, "description": "The feature maps", "content": CONTENT}},
+    responses=ERRORS | {200: {"model": FeaturesAnswer, "description": "The feature maps", "content": FORMS.content}},
     openapi_extra={"requestBody": REQUEST_BODY},
 )
 async def features(
@@ -39,7 +41,7 @@ async def features(
         Query(description="conv1, relu1, pool1, conv2, relu2, pool2, fc1, fc1_relu; several, or all (default conv1)"),
     ] = None,
     channels: ChannelsQuery = None,
-    format: FormQuery = None,  # noqa: A002 — the name in the query
+    format: Annotated[Form | None, FORMS.query] = None,  # noqa: A002 — the name in the query
     scale: Annotated[
         Scale, Query(description="a picture's colours span each map's values, a layer's, or those of all its layers")
     ] = "layer",
@@ -62,7 +64,7 @@ async def features(
     """
     manifest = predictor.engine.manifest
     choices = choose(manifest, layer or ["conv1"], channels or [])
-    form = chosen_form(request, format)
+    form = FORMS.chosen(request, format)
     call = Call.of(request, state)
     pixels, _ = await read_digits(call, preprocess, predictor, state.settings)
     _check(form, len(pixels) // PIXELS, len(choices))
@@ -81,9 +83,8 @@ async def features(
         "X-Digitscope-Layers": ", ".join(map(_shape, choices)),
         "X-Digitscope-Channels": as_text(choices[0].channels) if channels else "all",
         "X-Digitscope-Scale": scale if form in PAINTERS else "none",
-        "Vary": "Accept",
     }
-    return Response(await predictor.look(content, gone=call.gone), media_type=MEDIA_TYPES[form], headers=headers)
+    return answer(await predictor.look(content, gone=call.gone), form, headers)
 
 
 def _check(form: Form, pictures: int, layers: int) -> None:

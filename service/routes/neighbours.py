@@ -1,6 +1,6 @@
 """`POST /v1/neighbours`, `GET /v1/model/layers/{layer}/exemplars`: training digits that the network finds alike."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
@@ -8,15 +8,13 @@ from starlette.responses import Response
 
 from service.answer import to_json
 from service.call import Call
-from service.encoding import to_png, to_url
 from service.errors import MalformedError
 from service.image import as_images
 from service.inside.index import EXEMPLARS, index_file
 from service.inside.layers import layer_named
-from service.inside.similarity import TrainingDigit
+from service.inside.similarity import as_json
 from service.intake import REQUEST_BODY, read_digit
-from service.layer import Layer
-from service.predictor import Predictor
+from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.routes.unchanged import entity_tag, is_known
 from service.schemas.neighbours import ExemplarsAnswer, NeighboursAnswer
@@ -43,13 +41,26 @@ async def neighbours(
     They are near by the values of a layer, of which every prototype is compared: some thousand training digits that
     were chosen to stand for all. Each is with its label and its place in MNIST's training set, counted from 0.
     """
-    index_file(predictor.engine.manifest)  # refused before a picture is read
+    manifest = predictor.engine.manifest
+    entry = index_file(manifest)  # refused before a picture is read
     call = Call.of(request, state)
-    pixels = await read_digit(call, preprocess, predictor, state.settings)
-    return Response(
-        await predictor.look(lambda: _neighbours(predictor, pixels, count), gone=call.gone),
-        media_type="application/json",
-    )
+    image = as_images(await read_digit(call, preprocess, predictor, state.settings))
+
+    def content() -> bytes:
+        found = predictor.similarity.neighbours(image, count)
+        return to_json(
+            {
+                "model": predictor.model_name,
+                "layer": entry.layer,
+                "metric": entry.metric,
+                "digit": found.digit,
+                "agreement": found.agreement,
+                "neighbours": [as_json(neighbour) for neighbour in found.neighbours],
+            }
+        )
+
+    body = await predictor.look(content, gone=call.gone)
+    return Response(body, media_type="application/json", headers=model_headers(manifest))
 
 
 @router.get(
@@ -82,38 +93,17 @@ async def exemplars(
     headers = {"ETag": tag, "Cache-Control": "no-cache"}  # kept, but asked for each time: another model may come
     if is_known(request.headers.get("If-None-Match", ""), tag):
         return Response(status_code=304, headers=headers)
-    content = await predictor.look(lambda: _exemplars(predictor, chosen, channel, count))
-    return Response(content, media_type="application/json", headers=headers)
 
+    def content() -> bytes:
+        found = predictor.similarity.exemplars(chosen, channel, count)
+        return to_json(
+            {
+                "model": predictor.model_name,
+                "layer": chosen.name,
+                "channel": channel,
+                "exemplars": [as_json(exemplar) for exemplar in found],
+            }
+        )
 
-def _neighbours(predictor: Predictor, pixels: bytes, count: int) -> bytes:
-    digit, found = predictor.similarity.neighbours(as_images(pixels), count)
-    entry = index_file(predictor.engine.manifest)
-    return to_json(
-        {
-            "model": predictor.model_name,
-            "layer": entry.layer,
-            "metric": entry.metric,
-            "digit": digit,
-            "agreement": sum(neighbour.label == digit for neighbour in found) / len(found),
-            "neighbours": [_shown(neighbour) for neighbour in found],
-        }
-    )
-
-
-def _exemplars(predictor: Predictor, layer: Layer, channel: int, count: int) -> bytes:
-    found = predictor.similarity.exemplars(layer, channel, count)
-    return to_json(
-        {
-            "model": predictor.model_name,
-            "layer": layer.name,
-            "channel": channel,
-            "exemplars": [_shown(exemplar) for exemplar in found],
-        }
-    )
-
-
-def _shown(digit: TrainingDigit) -> dict[str, Any]:
-    facts = dict(vars(digit))
-    image = facts.pop("image")
-    return facts | {"image": to_url(to_png(image))}
+    body = await predictor.look(content)
+    return Response(body, media_type="application/json", headers=model_headers(manifest) | headers)

@@ -12,6 +12,7 @@ from service.image import as_images
 from service.inside.trace import as_json, choose_place
 from service.inside.trace import trace as trace_value
 from service.intake import REQUEST_BODY, read_digit
+from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas.trace import TraceAnswer
 from service.state import SharedPredictor, SharedState
@@ -52,12 +53,14 @@ async def trace(
     input that is taken has the weight 1, and of a ReLU the input that passes. After folding, `conv1` and `conv2` mean
     convolution and BatchNorm together.
     """
-    place = choose_place(predictor.engine.manifest, layer, channel, y, x)
+    engine = predictor.engine
+    place = choose_place(engine.manifest, layer, channel, y, x)
     call = Call.of(request, state)
     image = as_images(await read_digit(call, preprocess, predictor, state.settings))
 
     def content() -> bytes:
         traced = trace_value(predictor.probe, image, place, follow=follow)
-        return to_json({"model": predictor.model_name, **as_json(traced, predictor.engine.parameters, terms)})
+        return to_json({"model": predictor.model_name, **as_json(traced, engine.parameters, terms)})
 
-    return Response(await predictor.look(content, gone=call.gone), media_type="application/json")
+    body = await predictor.look(content, gone=call.gone)
+    return Response(body, media_type="application/json", headers=model_headers(engine.manifest))

@@ -82,7 +82,7 @@ def test_contributions_add_up_to_the_logit(probe: Probe, plain: Any, mnist: Mnis
     logit = plain.run(["logits"], {"image": image[None, None]})[0][0, digit]
     assert completeness.logit == pytest.approx(logit, abs=1e-5)
     assert completeness.sum == pytest.approx(found.map.sum(dtype=np.float64), abs=1e-5)
-    assert completeness.difference == completeness.sum + completeness.offset - completeness.logit
+    assert completeness.difference == completeness.logit - (completeness.sum + completeness.offset)
     assert abs(completeness.difference) < 2e-5
 
 
@@ -144,6 +144,7 @@ def test_a_blank_image_has_a_map(probe: Probe, method: Method) -> None:
     """Where there is no ink, none can be covered, and none contributes."""
     (found,) = ask(probe, np.zeros((28, 28), np.uint8), method, 4)
     assert found.map.shape == (28, 28) and np.isfinite(found.map).all()
+    assert not np.signbit(found.map[found.map == 0]).any(), "−0"
     assert (found.bound == 0) == (method in {"contributions", "occlusion"})
 
 
