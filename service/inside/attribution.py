@@ -29,7 +29,6 @@ from service.layer import Layer
 from service.manifest import Manifest
 
 Method = Literal["occlusion", "gradcam", "saliency", "contributions"]
-Map = NDArray[np.float32]
 
 UNITS: dict[Method, str] = {
     "saliency": "logits per grey level",
@@ -60,7 +59,7 @@ class Attribution:
     """The map of one digit's logit, float32 (height, width), and of contributions how they add up."""
 
     digit: int
-    map: Map
+    map: Activations
     completeness: Completeness | None = None
 
     @property
@@ -111,7 +110,7 @@ def attribute(
     return _occlusion(probe, image, digits, size)
 
 
-def _map(values: NDArray[Any]) -> Map:
+def _map(values: NDArray[Any]) -> Activations:
     """Float32, and no −0 where there is nothing."""
     return values.astype(np.float32) + np.float32(0)
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.answer import in_pieces
+from service.engine import Activations
 from service.inside.channels import Channels, choose_channels
 from service.inside.layers import choose_layers
 from service.inside.statistics import statistics
@@ -14,7 +14,6 @@ from service.layer import Layer
 from service.manifest import Manifest
 
 Scale = Literal["map", "layer", "all"]
-Activations = NDArray[np.float32]
 Range = tuple[float, float]
 
 
@@ -78,7 +77,8 @@ def as_json(
             "shape": choice.shape,
             "signed": layer.signed,
             "channels": choice.channels,
-            "statistics": {name: in_pieces(figures) for name, figures in statistics(shown).items()},
+            "statistics": {name: in_pieces(figures) for name, figures in statistics(shown).items()}
+            | ({"dead": None, "saturated": None} if shown.ndim == 2 else {}),
         }
         described.append(facts | {"values": in_pieces(shown)} if values else facts)
     return described

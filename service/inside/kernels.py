@@ -4,16 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.answer import in_pieces
+from service.engine import Activations
 from service.inside.channels import Channels, choose_channels
 from service.inside.layers import layer_named
 from service.layer import Layer
 from service.manifest import Manifest
-
-Parameters = NDArray[np.float32]
 
 
 class Kernels(NamedTuple):
@@ -36,7 +32,7 @@ class Kernels(NamedTuple):
             return len(self.channels), math.prod(self.inputs)
         return len(self.channels), self.inputs[0], self.layer.kernel, self.layer.kernel
 
-    def of(self, parameters: Mapping[str, Parameters]) -> dict[str, Parameters]:
+    def of(self, parameters: Mapping[str, Activations]) -> dict[str, Activations]:
         """Their `weight`, of their shape, and `bias` (outputs,), both float32, of the engine's parameters by name."""
         name = self.layer.name
         return {kind: parameters[f"{name}.{kind}"].take(self.channels, axis=0) for kind in ("weight", "bias")}
@@ -59,7 +55,7 @@ def choose_kernels(manifest: Manifest, name: str, channels: Sequence[str]) -> Ke
     return Kernels(layer, choose_channels(channels, name, layer.shape[0]), source, inputs, folded)
 
 
-def as_json(kernels: Kernels, parameters: Mapping[str, Parameters]) -> dict[str, Any]:
+def as_json(kernels: Kernels, parameters: Mapping[str, Activations]) -> dict[str, Any]:
     """The kernels with what they are of, their weights and bias, for `to_json`."""
     return {
         "name": kernels.layer.name,

@@ -3,12 +3,10 @@
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.encoding import to_png
-from service.painting.colour import paint
+from service.painting.colour import Values, paint
 
-Values = NDArray[np.float32]
 Show = Literal["grey", "range", "signed", "magnitude"]
 
 SHOWS: dict[Show, str] = {
@@ -38,8 +36,8 @@ def usual(bounds: tuple[float, float], *, keeps_brightness: bool) -> Show:
     return "signed" if low < 0 else "range"
 
 
-def look(values: Values, show: Show) -> Appearance:
-    """How values (height, width) look shown that way."""
+def appearance_of(values: Values, show: Show) -> Appearance:
+    """The appearance of values (height, width) that are shown that way."""
     low, high = float(values.min()), float(values.max())
     furthest = max(abs(low), abs(high))
     spans = {"grey": (0.0, 1.0), "range": (low, high), "signed": (-furthest, furthest), "magnitude": (0.0, furthest)}

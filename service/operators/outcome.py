@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from service.encoding import to_npy, to_url
-from service.operators.appearance import Appearance, Show, draw, look, usual
+from service.operators.appearance import Appearance, Show, appearance_of, draw, usual
 from service.operators.operation import Operation, Size, Values
 
 _IN_ASCII = str.maketrans({"⌊": "floor(", "⌋": ")", "−": "-", "·": "*"})
@@ -31,7 +31,7 @@ class Outcome:
     def appearance(self) -> Appearance:
         """How the output is shown."""
         bounds, keeps_brightness = self.operation.bounds(), self.operation.keeps_brightness()
-        return look(self.output, self.show or usual(bounds, keeps_brightness=keeps_brightness))
+        return appearance_of(self.output, self.show or usual(bounds, keeps_brightness=keeps_brightness))
 
     def facts(self) -> dict[str, Any]:
         """Everything that is told in JSON, `service.schemas.operators.OperatorAnswer`."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inside.channels import Channels
-from service.painting.colour import DIVERGING, SEQUENTIAL, paint
+from service.painting.colour import DIVERGING, SEQUENTIAL, Values, paint
 from service.painting.drawing import INK, Anchor, Colours, Drawing, Picture, Text
 
 MARGIN = 16
@@ -19,8 +19,6 @@ HEADING = 44  # pixels of height, legend included
 LABELS = 28  # pixels of width, of the numbers of rows
 WIDTH = 2 * MARGIN + COLUMNS * (TILE + GAP) - GAP
 _LEGEND = 160  # pixels of width
-
-Values = NDArray[np.float32]
 
 
 class Span(NamedTuple):

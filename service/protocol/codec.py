@@ -14,9 +14,9 @@ import orjson
 from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError
 
 from service.answer import in_pieces, to_json
+from service.engine import Activations
 from service.errors import MalformedError, TooLargeError
 from service.image import PIXELS
-from service.inside.features import Activations
 from service.manifest import Manifest
 from service.protocol.inference import (
     Inference,

@@ -21,6 +21,7 @@ router = APIRouter(tags=["digitscope"])
 
 @router.post(
     "/v1/ablate",
+    summary="Tells the answer without some channels",
     response_class=Response,
     responses=ERRORS | {200: {"model": AblationAnswer, "description": "The answers with and without the channels"}},
     openapi_extra={"requestBody": REQUEST_BODY},

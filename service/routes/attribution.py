@@ -30,6 +30,7 @@ FORMS = Forms[Form]("json", "png", "svg", "npy")
 
 @router.post(
     "/v1/attribution",
+    summary="Shows which pixels an answer rests on",
     response_class=Response,
     responses=ERRORS
     | {

@@ -28,6 +28,7 @@ FORMS = Forms[Form]("png", "svg", "json", "npy", "npz")
 
 @router.post(
     "/v1/features",
+    summary="Shows what each layer makes of pictures",
     response_class=Response,
     responses=ERRORS | {200: {"model": FeaturesAnswer, "description": "The feature maps", "content": FORMS.content}},
     openapi_extra={"requestBody": REQUEST_BODY},
@@ -57,7 +58,7 @@ async def features(
 
     JSON has the statistics of each channel too. A channel is `dead` on a picture where none of its values is above
     zero, so that its ReLU passes nothing, and `saturated` where all of them are, so that its ReLU cuts nothing and
-    the unit is merely linear. A unit of a linear layer has one value and is always either.
+    the unit is merely linear. Both are null for a linear layer, whose units have one value each and would be either.
 
     The headers X-Digitscope-Model, -SHA256, -Layers, -Channels and -Scale say which model answered, the shape of each
     layer in the answer, which channels that are, and over what its colours span; numbers are never scaled.

@@ -25,6 +25,7 @@ FORMS = Forms[Form]("png", "svg", "json", "npy", "npz")
 
 @router.get(
     "/v1/model/layers/{layer}/kernels",
+    summary="Shows the weights of a layer",
     response_class=Response,
     responses=ERRORS
     | {

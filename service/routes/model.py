@@ -15,7 +15,7 @@ from service.state import SharedPredictor, SharedState
 router = APIRouter(tags=["digitscope"])
 
 
-@router.get("/v1/model", responses=ERRORS)
+@router.get("/v1/model", summary="Tells which model serves, and on what", responses=ERRORS)
 async def model(state: SharedState, predictor: SharedPredictor) -> ModelAnswer:
     """Tells the model's manifest and what really runs: provider, threads, version, SHA-256."""
     engine = predictor.engine
@@ -33,7 +33,7 @@ async def model(state: SharedState, predictor: SharedPredictor) -> ModelAnswer:
     return ModelAnswer(running=running, manifest=engine.manifest)
 
 
-@router.get("/v1/model/layers", responses=ERRORS)
+@router.get("/v1/model/layers", summary="Tells what each layer is and costs", responses=ERRORS)
 async def layers(predictor: SharedPredictor) -> LayersAnswer:
     """Tells each layer's operator, kernel, output size and its formula, cost and receptive field.
 
@@ -53,7 +53,12 @@ async def layers(predictor: SharedPredictor) -> LayersAnswer:
     )
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    summary="Tells everything that is counted",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}},
+)
 async def metrics(state: SharedState) -> Response:
     """Everything that is counted, in Prometheus' text format."""
     state.metrics.ready = state.loaded is not None and state.loaded.engine.healthy

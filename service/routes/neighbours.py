@@ -25,6 +25,7 @@ router = APIRouter(tags=["digitscope"])
 
 @router.post(
     "/v1/neighbours",
+    summary="Finds the training digits most similar to a picture",
     response_class=Response,
     responses=ERRORS | {200: {"model": NeighboursAnswer, "description": "The nearest training digits"}},
     openapi_extra={"requestBody": REQUEST_BODY},
@@ -65,6 +66,7 @@ async def neighbours(
 
 @router.get(
     "/v1/model/layers/{layer}/exemplars",
+    summary="Finds the training digits that excite a channel most",
     response_class=Response,
     responses=ERRORS
     | {

@@ -30,6 +30,7 @@ FORMS = Forms[Form]("png", "json", "npy")
 
 @router.get(
     "/v1/operators",
+    summary="Lists the operators and the named kernels",
     response_class=Response,
     responses=ERRORS | {200: {"model": OperatorsAnswer, "description": "The operators"}},
 )
@@ -40,6 +41,7 @@ async def operators() -> Response:
 
 @router.post(
     "/v1/operators",
+    summary="Applies one operator to a picture",
     response_class=Response,
     responses=ERRORS
     | {

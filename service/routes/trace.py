@@ -22,6 +22,7 @@ router = APIRouter(tags=["digitscope"])
 
 @router.post(
     "/v1/trace",
+    summary="Writes out the arithmetic behind one value",
     response_class=Response,
     responses=ERRORS | {200: {"model": TraceAnswer, "description": "The value and its terms"}},
     openapi_extra={"requestBody": REQUEST_BODY},

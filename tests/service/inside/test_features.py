@@ -76,6 +76,9 @@ def test_json_has_the_chosen_channels_alone(manifest: Manifest) -> None:
         assert layer["name"] == name and layer["channels"].tolist() == [2, 3, 7]
         assert layer["shape"] == (3, *all_of_it.shape[2:])
         np.testing.assert_array_equal(layer["values"], all_of_it[:, [2, 3, 7]])
-        assert all(fact.shape == (2, 3) for fact in layer["statistics"].values())
+        facts = layer["statistics"]
+        assert list(facts) == ["minimum", "maximum", "mean", "zeros", "positive", "dead", "saturated"]
+        flags = {facts.pop("dead") is None, facts.pop("saturated") is None}
+        assert flags == {name == "fc1"} and all(fact.shape == (2, 3) for fact in facts.values())
         assert to_json(layer["values"]), "it cannot be written as JSON"
     assert all("values" not in layer for layer in as_json(choices, values, values=False))
