@@ -252,6 +252,13 @@ def test_every_endpoint_is_documented(document: Any) -> None:
     }
 
 
+def test_every_operation_of_the_service_s_own_says_what_it_does(document: Any) -> None:
+    """In a few words of its own, which are no name of a function."""
+    summaries = [operation["summary"] for path, _, operation in operations(document) if not path.startswith("/v2")]
+    assert len(set(summaries)) == len(summaries) == 13
+    assert all(len(summary.split()) > 1 and summary.split()[0].endswith("s") for summary in summaries), summaries
+
+
 def test_the_document_is_valid(document: Any) -> None:
     """What OpenAPI asks of each operation: its own id, described answers, and exactly the parameters of its path."""
     assert document["openapi"].startswith("3.1")
