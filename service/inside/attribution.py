@@ -135,9 +135,10 @@ def _contributions(probe: Probe, image: Images, digits: Sequence[int]) -> list[A
     """Derivative times pixel, and what the derivative's own linear function has at black."""
     images = np.repeat(image, len(digits), axis=0)
     linear = probe.linear(images, probe.manifest.layers[-1].name, _seed(probe, digits))
+    contributed = linear.weights * image[0, 0] + 0.0  # no −0
     logits, _ = probe.answer(image)
     found = []
-    for digit, values, offset in zip(digits, linear.weights * image[0, 0], linear.offsets.tolist(), strict=True):
+    for digit, values, offset in zip(digits, contributed, linear.offsets.tolist(), strict=True):
         total, logit = float(values.sum()), float(logits[0, digit])
         completeness = Completeness(total, offset, logit, logit - (total + offset))
         found.append(Attribution(digit, _map(values), completeness))

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from service.answer import to_json
 from service.call import Call
 from service.image import as_images
-from service.inside.trace import as_json, choose_place
-from service.inside.trace import trace as trace_value
+from service.inside.terms import choose_place
+from service.inside.trace import as_json, trace_value
 from service.intake import REQUEST_BODY, read_digit
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery

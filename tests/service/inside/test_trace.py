@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from service.engine import Engine
 from service.inside.probe import Probe
-from service.inside.trace import Place, Traced, choose_place, trace
+from service.inside.terms import Place, choose_place
+from service.inside.trace import Traced, trace_value
 from service.manifest import Manifest
 from tests.conftest import Mnist
 from tests.service.networks import convolution, linear, pooling, serve, weight_shapes
@@ -68,7 +69,7 @@ def test_every_channel_and_unit_is_the_unfolded_networks(
     scale = np.abs(expected).max()
     seen = set()
     for place in places(probe.manifest, name):
-        traced = trace(probe, image, place, follow=True)
+        traced = trace_value(probe, image, place, follow=True)
         assert traced.behind is not None
         for found in (float(traced.value), traced.terms.sum, traced.behind.sum):
             assert abs(found - expected[place.index]) <= 1e-5 * scale, place
@@ -112,12 +113,12 @@ def test_nothing_beyond_the_border_is_a_maximum(padded: Probe, mnist: Mnist) -> 
         top, left = max(2 * y - 1, 0), max(2 * x - 1, 0)
         window = values["conv1"][0, channel, top : 2 * y + 2, left : 2 * x + 2]
         row, column = map(int, np.unravel_index(window.argmax(), window.shape))
-        traced = trace(padded, image, choose_place(padded.manifest, "pool1", channel, y, x), follow=True)
+        traced = trace_value(padded, image, choose_place(padded.manifest, "pool1", channel, y, x), follow=True)
         assert taken(traced) == (top + row, left + column)
         assert traced.terms.sum == traced.value == values["pool1"][0, channel, y, x] == window.max()
         assert traced.behind is not None and abs(traced.behind.sum - traced.value) < 1e-6
         assert np.argwhere(traced.behind.weights).tolist() == [[top + row, left + column]]
-    answer = trace(padded, image, choose_place(padded.manifest, "logits", 3, None, None), follow=True)
+    answer = trace_value(padded, image, choose_place(padded.manifest, "logits", 3, None, None), follow=True)
     assert answer.behind is not None and abs(answer.behind.sum - answer.terms.sum) < 1e-5 * abs(answer.terms.sum) + 1e-5
 
 
@@ -129,13 +130,15 @@ def test_of_equal_values_the_first_is_taken_by_both(probe: Probe, padded: Probe)
         values = each.engine.inspect(blank, [before])[before][0]
         for channel in range(sizes[0]):
             for y, x in ((0, 0), (5, 6), (sizes[1] - 1, sizes[1] - 1)):
-                traced = trace(each, blank, choose_place(each.manifest, "pool1", channel, y, x), follow=True)
+                traced = trace_value(each, blank, choose_place(each.manifest, "pool1", channel, y, x), follow=True)
                 row, column = taken(traced)
                 inside = traced.terms.input[~traced.terms.padding]
                 tied += int(np.count_nonzero(inside == inside.max()) > 1)
                 assert values[channel, row, column] == traced.value
                 assert traced.terms.weight[~traced.terms.padding].argmax() == inside.argmax()
-                source = trace(each, blank, choose_place(each.manifest, before, channel, row, column), follow=True)
+                source = trace_value(
+                    each, blank, choose_place(each.manifest, before, channel, row, column), follow=True
+                )
                 assert traced.behind is not None and source.behind is not None
                 np.testing.assert_array_equal(traced.behind.weights, source.behind.weights)
                 assert traced.behind.offset == source.behind.offset
