@@ -2,7 +2,10 @@
 
 async function answered(path, options) {
   const answer = await fetch(path, options);
-  if (!answer.ok) throw new Error((await answer.json()).error);
+  if (!answer.ok) {
+    const { error } = await answer.json().catch(() => ({})); // a proxy's own answer is no JSON
+    throw new Error(error ?? `the service answered ${answer.status}`);
+  }
   return answer;
 }
 
@@ -49,8 +52,8 @@ export async function activations(model, names, pixels, signal) {
   }));
 }
 
-/** What a route that looks inside says of a digit of 784 bytes, such as `trace` or `attribution`. */
-export const look = (route, query, pixels, signal) =>
+/** What a route says of a digit of 784 bytes, such as `trace` or `attribution`. */
+export const ask = (route, query, pixels, signal) =>
   json(post(`/v1/${route}?${new URLSearchParams(query)}`, prepared(pixels), signal));
 
 /** A picture after an operator, as JSON with the picture in it. */

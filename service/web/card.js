@@ -25,14 +25,15 @@ export function card(host, { running, manifest }, { layers, parameters, multiply
     ["temperature of the logits", written(manifest.temperature)],
     ["rejected below", bounds(manifest.rejection)],
   ]);
+  const snippets = element("div", { className: "snippets", "data-snippet": "model" });
   host.replaceChildren(
-    section("What serves", about),
+    section("What serves", about, snippets),
     section("How well it reads", scrolling("Figures of each seed", figures(manifest))),
     section("Its layers", scrolling("The layers", table(layers))),
   );
 }
 
-const section = (title, content) => element("section", {}, element("h2", {}, title), content);
+const section = (title, ...content) => element("section", {}, element("h2", {}, title), ...content);
 
 function bounds({ evidence, confidence }) {
   const found = [];
@@ -46,7 +47,7 @@ function figures({ metrics, training }) {
   const known = Object.keys(FIGURES).filter((name) => Object.values(metrics).every((seed) => name in seed));
   const rows = Object.entries(metrics).map(([seed, values]) => [
     seed === `seed ${training.seed}` ? `${seed}, which serves` : seed,
-    ...known.map((name) => `${(100 * values[name]).toFixed(2)} %`),
+    ...known.map((name) => percent(values[name], 2)),
   ]);
   return grid("grid", ["seed", ...known.map((name) => FIGURES[name])], rows);
 }
