@@ -199,7 +199,7 @@ async function restore(view) {
     if ([...parts[name].options].some(({ value }) => value === view[name])) parts[name].value = view[name];
   }
   dress();
-  workbench.restore(view.workbench ?? {});
+  workbench.restore(view.workbench ?? {}).catch(() => {}); // of an address that somebody made up
   if (isPlace(view.place)) keep(view.place);
   tabs.select(view.tab);
   const strokes = Array.isArray(view.strokes) ? view.strokes : [];
