@@ -17,6 +17,7 @@ const get = (path, signal) => json(answered(path, { signal }));
 const prepared = (pixels) => new Blob([pixels], { type: "application/octet-stream" });
 
 export const model = () => get("/v1/model");
+export const modelCard = async () => (await answered("/v1/model/card")).text();
 export const layers = () => get("/v1/model/layers");
 export const palettes = () => get("/palettes.json");
 export const exemplars = (layer, channel, signal) =>

@@ -31,13 +31,18 @@ const CHOICES = ["span", "colours", "method", "target"];
 const parts = Object.fromEntries(Array.from(document.querySelectorAll("[id]"), (part) => [part.id, part]));
 new Theme(parts.theme);
 const failed = (problem) => { parts.problem.textContent = problem; };
-const [model, layers, palettes] = await Promise.all([service.model(), service.layers(), service.palettes()]).catch((error) => {
+const [model, layers, palettes, text] = await Promise.all([
+  service.model(),
+  service.layers(),
+  service.palettes(),
+  service.modelCard().catch(() => ""), // a version may have none
+]).catch((error) => {
   failed(`The service cannot be asked: ${error.message}`);
   throw error;
 });
 const names = layers.layers.map(({ name }) => name);
 const palette = new Palette(palettes);
-card(parts["panel-model"], model, layers);
+card(parts["panel-model"], model, layers, text);
 
 let picture = null; // what was chosen, as { body, query }; null while the drawing counts
 let digit = null; // what was answered last: { pixels, values, seen as base64, asked }
@@ -47,6 +52,7 @@ let greeting = false; // while the first digit is shown, the address stays as it
 let written = null; // the address as it was written last
 let writing;
 
+const workbench = new Workbench(parts.workbench, service);
 const clipboard = new Clipboard(parts);
 const copy = (name, text) => clipboard.copy(text, `Copied as ${name}.`);
 const snippets = Object.fromEntries(Array.from(document.querySelectorAll("[data-snippet]"), (host) => [host.dataset.snippet, new Snippets(host, copy)]));
@@ -67,7 +73,6 @@ const network = new Network(parts.network, layers.layers, palette, { pointed, ch
 const inspector = new Inspector(parts, layers.layers, palette, { ...service, exemplars }, { chosen: keep, offer });
 const attribution = new Attribution(parts, seen, service, { offer, changed });
 const neighbours = new Gallery(parts.neighbours);
-const workbench = new Workbench(parts.workbench, service);
 const tabs = new Tabs(document.querySelector("[role=tablist]"), () => {
   hand();
   changed();

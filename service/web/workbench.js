@@ -198,7 +198,8 @@ export class Workbench {
     this.#output.box.setAttribute("aria-label", "Output; the arrow keys point at its pixels");
     const words = element("div", { className: "words" }, this.#problem, this.#pointed);
     const settings = section("What is done", choice, ...controls, this.#description, this.#fieldset);
-    const results = section("Input and output", this.#pictures, words, this.#legend, this.#facts);
+    const snippets = element("div", { className: "snippets", "data-snippet": "operators" });
+    const results = section("Input and output", this.#pictures, words, this.#legend, this.#facts, snippets);
     this.#host.classList.add("workbench");
     this.#host.append(settings, results);
     this.#listen();

@@ -146,6 +146,20 @@ def test_what_is_no_picture_is_said(visit: Page, tmp_path: Path) -> None:
     expect(visit.locator("#problem")).to_have_text("")
 
 
+def test_the_model_is_told(page: Page) -> None:
+    """The Model tab has what serves, each layer with its formula, and the card with its figures and pictures."""
+    page.get_by_role("tab", name="Model").click()
+    panel = page.locator("#panel-model")
+    running = page.request.get("/v1/model").json()["running"]
+    expect(panel.locator("dd", has_text=running["sha256"])).to_be_visible()
+    expect(panel.locator("tr", has_text="conv2").first).to_contain_text("⌊(14 − 5 + 2·2)/1⌋ + 1 = 14")
+    for heading in ("Protocol", "Seeds", "Robustness", "Calibration", "Limits"):
+        expect(panel.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+    for picture in panel.locator("img").all():
+        picture.scroll_into_view_if_needed()
+        until(lambda picture=picture: picture.evaluate("(image) => image.naturalWidth") > 100)  # type: ignore[misc]
+
+
 def test_a_service_that_cannot_be_asked_is_said(context: BrowserContext) -> None:
     """Where the page's first questions fail, it says so instead of standing there empty."""
     page = context.new_page()

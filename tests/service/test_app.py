@@ -229,6 +229,7 @@ def test_every_endpoint_is_documented(document: Any) -> None:
         ("POST", "/v1/attribution"),
         ("POST", "/v1/ablate"),
         ("GET", "/v1/model"),
+        ("GET", "/v1/model/card"),
         ("GET", "/v1/model/layers"),
         ("GET", "/v1/model/layers/{layer}/kernels"),
         ("GET", "/v1/model/layers/{layer}/exemplars"),
