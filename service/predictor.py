@@ -88,7 +88,9 @@ class Predictor:
         """
         if len(data) <= _SMALL_FILE:
             picture = open_picture(data, self._max_pixels)
-            if picture.width * picture.height <= _SMALL_PICTURE:
+            if (
+                picture.width * picture.height <= _SMALL_PICTURE and picture.format != "TIFF"
+            ):  # whose tiles may be large
                 return seen_by_network(picture, preprocess)
         return None
 

@@ -1,16 +1,22 @@
-"""`GET /v1/model`, `GET /v1/model/layers` and `GET /metrics`: what serves, of what it is made, and how it fares."""
+"""`GET /v1/model` with its layers and card, and `GET /metrics`: what serves, of what it is made, and how it fares."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
+from service.errors import UnknownError
 from service.exposition import exposition
 from service.inside.receptive import receptive_fields
+from service.predictor import Predictor
 from service.routes.predict import ERRORS
 from service.runtime import ort
 from service.schemas.common import ModelName
 from service.schemas.model import LayerFacts, LayersAnswer, ModelAnswer, Running
-from service.state import SharedPredictor, SharedState
+from service.state import SharedPredictor, SharedState, State
+
+CARD_FILE = "README.md"
 
 router = APIRouter(tags=["digitscope"])
 
@@ -51,6 +57,37 @@ async def layers(predictor: SharedPredictor) -> LayersAnswer:
         parameters=sum(layer.parameters for layer in manifest.layers),
         multiply_adds=sum(layer.multiply_adds for layer in manifest.layers),
     )
+
+
+@router.get(
+    "/v1/model/card",
+    summary="Shows the model card",
+    response_class=FileResponse,
+    responses=ERRORS | {200: {"content": {"text/markdown": {}}, "description": "The card"}},
+)
+async def card(state: SharedState, predictor: SharedPredictor) -> Response:
+    """Shows the model card: how the model was made, how well it reads, what it cannot, in Markdown.
+
+    Its pictures are beside it, at `/v1/model/card/<name>.png`.
+    """
+    return _beside(state, predictor, CARD_FILE, "text/markdown; charset=utf-8")
+
+
+@router.get("/v1/model/card/{picture}.png", response_class=FileResponse, include_in_schema=False)
+async def card_picture(
+    state: SharedState, predictor: SharedPredictor, picture: Annotated[str, Path(pattern="^[a-z_]+$")]
+) -> Response:
+    """Shows a picture of the model card."""
+    return _beside(state, predictor, f"{picture}.png", "image/png")
+
+
+def _beside(state: State, predictor: Predictor, name: str, media_type: str) -> Response:
+    """A file in the folder of the version that serves."""
+    manifest = predictor.engine.manifest
+    path = state.settings.models / manifest.name / manifest.version / name
+    if not path.is_file():
+        raise UnknownError(f"version {manifest.version} of {manifest.name} has no {name}")
+    return FileResponse(path, media_type=media_type)
 
 
 @router.get(

@@ -111,4 +111,4 @@ def test_bodies_that_are_no_picture_are_refused(client: httpx.Client, mnist: Mni
     refused(client.post("/v1/ablate", content=b"hello"), 415)
     headers = {"Content-Type": "application/octet-stream"}
     answer = client.post("/v1/ablate", content=mnist.images[:3].tobytes(), headers=headers)
-    assert refused(answer, 400) == "one picture is looked into at a time, and 3 were sent"
+    assert refused(answer, 400) == "one picture is taken at a time, and 3 were sent"

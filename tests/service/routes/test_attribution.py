@@ -231,5 +231,5 @@ def test_bodies_that_are_no_picture_are_refused(client: httpx.Client, mnist: Mni
     refused(client.post("/v1/attribution", content=b"hello"), 415)
     files = [("files", ("digit.png", encode(image))) for image in mnist.images[:2]]
     assert refused(client.post("/v1/attribution", files=files), 400) == (
-        "one picture is looked into at a time, and 2 were sent"
+        "one picture is taken at a time, and 2 were sent"
     )

@@ -145,7 +145,7 @@ def test_one_picture_is_searched_at_a_time(client: httpx.Client, mnist: Mnist) -
     assert "no body" in refused(client.post("/v1/neighbours"), 400)
     prepared = {"Content-Type": "application/octet-stream"}
     answer = client.post("/v1/neighbours", content=mnist.images[:2].tobytes(), headers=prepared)
-    assert "one picture is looked into at a time, and 2 were sent" in refused(answer, 400)
+    assert "one picture is taken at a time, and 2 were sent" in refused(answer, 400)
     assert "no picture" in refused(client.post("/v1/neighbours", content=b"nonsense" * 9), 415)
     answer = client.post("/v1/neighbours", content=mnist.images[0].tobytes(), headers=prepared)
     assert answer.json()["digit"] == 7
