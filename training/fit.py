@@ -33,7 +33,7 @@ from training.errors import CheckpointError, TrainingError
 from training.journal import Journal
 from training.lesson import Lessons, lesson_loss
 from training.mixture import Mixture
-from training.model import DigitNet, as_input, predict
+from training.model import DigitNet, as_input, lay_out, predict
 from training.teacher import TeacherNet
 
 STATE_FILE = "state.safetensors"
@@ -158,7 +158,7 @@ def train(
     pixels = training.images.astype(np.float64)
     run.mkdir(parents=True, exist_ok=True)
     network = kind(pixels.mean(), pixels.std(), configuration.dropout).to(device)
-    _lay_out(network, torch.channels_last)  # for which convolutions are faster
+    lay_out(network, torch.channels_last)  # for which convolutions are faster
     state = _Run(network, configuration)
     if (run / STATE_FILE).exists():
         state.load(run / STATE_FILE)
@@ -199,15 +199,8 @@ def train(
         if interrupted():
             raise KeyboardInterrupt
     trained = cast("N", state.average.module).cpu().eval()
-    _lay_out(trained, torch.contiguous_format)
+    lay_out(trained, torch.contiguous_format)
     return trained
-
-
-def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
-    """Has the kernels lie in memory in that format."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 def _step(
@@ -261,7 +254,7 @@ def digit_loss(logits: Tensor, labels: Tensor, configuration: Configuration) -> 
 def evaluate(network: nn.Module, digits: Digits) -> dict[str, float]:
     """Mean cross-entropy in nats (`loss`) and the fraction read right (`accuracy`)."""
     network.eval()
-    logits = predict(network, torch.from_numpy(digits.images)).double()
+    logits = predict(network, torch.from_numpy(digits.images), batch=100).double()
     labels = torch.from_numpy(digits.labels).long()
     return {
         "loss": functional.cross_entropy(logits, labels).item(),
