@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,8 +39,13 @@ _CPU = torch.device("cpu")
 _FIRST = "alone"  # what the other rows are set beside
 _EPOCHS = 6  # of every row
 _TEACHING = RECORD.teaching or Teaching()
-_TAUGHT = dataclasses.replace(RECORD, epochs=_EPOCHS)
-_ALONE = dataclasses.replace(_TAUGHT, teaching=None)
+_ALONE = dataclasses.replace(RECORD, epochs=_EPOCHS, teaching=None)
+
+
+def _taught(**changes: Any) -> Configuration:
+    return dataclasses.replace(_ALONE, teaching=dataclasses.replace(_TEACHING, **changes))
+
+
 ROWS: Mapping[str, tuple[str, Configuration]] = {
     "alone": ("labels alone", _ALONE),
     "mild": (
@@ -49,15 +55,8 @@ ROWS: Mapping[str, tuple[str, Configuration]] = {
     "unaveraged": ("labels alone, no moving average", dataclasses.replace(_ALONE, averaging=0.0)),
     "smoothed": ("labels alone, smoothed by 0.1", dataclasses.replace(_ALONE, label_smoothing=0.1)),
     "dropped": ("labels alone, dropout 0.5", dataclasses.replace(_ALONE, dropout=0.5)),
-    "taught": ("teachers", _TAUGHT),
-    "soft": (
-        "teachers, at temperature 3",
-        dataclasses.replace(_TAUGHT, teaching=dataclasses.replace(_TEACHING, softness=3.0)),
-    ),
-    "half": (
-        "teachers and labels, half of the loss each",
-        dataclasses.replace(_TAUGHT, teaching=dataclasses.replace(_TEACHING, share=0.5)),
-    ),
+    "taught": ("teachers, at temperature 1", _taught(softness=1.0)),
+    "soft": ("teachers, at temperature 3", _taught(softness=3.0)),
 }
 """What is compared: titles and configurations by name."""
 
