@@ -42,7 +42,7 @@ def test_the_page_has_every_row_that_was_run() -> None:
     page = write_page({"machine": "one"}, rows, {0: one}, {})
     assert "- machine: one\n" in page
     assert "| labels alone | 20, 30 | 99.50% ± 0.14% | 0.0300 ± 0.0141 |  |\n" in page
-    assert "| teachers | 30, 30 | 99.40% ± 0.00% | 0.0400 ± 0.0000 | -5.0 (" in page
+    assert "| teachers, at temperature 1 | 30, 30 | 99.40% ± 0.00% | 0.0400 ± 0.0000 | -5.0 (" in page
     assert "the fast recipe's distortions" not in page
     assert "| 0 | 20 |  |  |  |  | 60 | 120 |\n" in page and "Test accuracy" not in page
     tested = {seed: Result([947, *range(seed + 1)], 0.01) for seed in range(5)}
