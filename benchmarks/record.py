@@ -55,8 +55,12 @@ ROWS: Mapping[str, tuple[str, Configuration]] = {
     "unaveraged": ("labels alone, no moving average", dataclasses.replace(_ALONE, averaging=0.0)),
     "smoothed": ("labels alone, smoothed by 0.1", dataclasses.replace(_ALONE, label_smoothing=0.1)),
     "dropped": ("labels alone, dropout 0.5", dataclasses.replace(_ALONE, dropout=0.5)),
-    "taught": ("teachers, at temperature 1", _taught(softness=1.0)),
-    "soft": ("teachers, at temperature 3", _taught(softness=3.0)),
+    "taught": ("teachers, at temperature 1", _taught(views=8, softness=1.0)),
+    "soft": ("teachers, at temperature 3", _taught(views=8, softness=3.0)),
+    "longer": (
+        "teachers, at temperature 3, for 18 epochs",
+        dataclasses.replace(_taught(views=8, softness=3.0), epochs=18),
+    ),
 }
 """What is compared: titles and configurations by name."""
 
