@@ -177,8 +177,9 @@ def write_page(
         *(_seeds(seeds, tested) if seeds else ["Not trained yet.", ""]),
         "## What each part brings",
         "",
-        f"Runs of {_EPOCHS} epochs instead of {RECORD.epochs}, else as the recipe but for what the row says. Misread "
-        "are validation digits; accuracy and cross-entropy are mean and standard deviation over seeds. The last column "
+        f"Runs of {_EPOCHS} epochs instead of {RECORD.epochs}, with 8 views of each digit instead of "
+        f"{_TEACHING.views}, else as the recipe but for what the row says. Misread are validation digits; accuracy "
+        "and cross-entropy are mean and standard deviation over seeds. The last column "
         f"sets the row beside `{ROWS[_FIRST][0]}`: digits fewer misread, with the bootstrap's 95 % interval over the "
         "digits; where it holds 0, other digits might have said the opposite.",
         "",
