@@ -55,12 +55,8 @@ ROWS: Mapping[str, tuple[str, Configuration]] = {
     "unaveraged": ("labels alone, no moving average", dataclasses.replace(_ALONE, averaging=0.0)),
     "smoothed": ("labels alone, smoothed by 0.1", dataclasses.replace(_ALONE, label_smoothing=0.1)),
     "dropped": ("labels alone, dropout 0.5", dataclasses.replace(_ALONE, dropout=0.5)),
-    "taught": ("teachers, at temperature 1", _taught(views=8, softness=1.0)),
-    "soft": ("teachers, at temperature 3", _taught(views=8, softness=3.0)),
-    "longer": (
-        "teachers, at temperature 3, for 18 epochs",
-        dataclasses.replace(_taught(views=8, softness=3.0), epochs=18),
-    ),
+    "taught": ("teachers, at temperature 1", _taught(softness=1.0)),
+    "soft": ("teachers, at temperature 3", _taught(softness=3.0)),
 }
 """What is compared: titles and configurations by name."""
 
@@ -177,8 +173,8 @@ def write_page(
         *(_seeds(seeds, tested) if seeds else ["Not trained yet.", ""]),
         "## What each part brings",
         "",
-        f"Runs of {_EPOCHS} epochs instead of {RECORD.epochs}, with 8 views of each digit instead of "
-        f"{_TEACHING.views}, else as the recipe but for what the row says. Misread are validation digits; accuracy "
+        f"Runs of {_EPOCHS} epochs instead of {RECORD.epochs}, else as the recipe but for what the row says. Misread "
+        "are validation digits; accuracy "
         "and cross-entropy are mean and standard deviation over seeds. The last column "
         f"sets the row beside `{ROWS[_FIRST][0]}`: digits fewer misread, with the bootstrap's 95 % interval over the "
         "digits; where it holds 0, other digits might have said the opposite.",
