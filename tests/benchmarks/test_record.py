@@ -39,16 +39,19 @@ def test_the_page_has_every_row_that_was_run() -> None:
     """Counts by seed, mean and spread; rows without a result are left out, and so are test figures."""
     one, other = Result(list(range(20)), 0.02, 60, 120), Result(list(range(30)), 0.04, 60, 120)
     rows = {"alone": {0: one, 1: other}, "mild": {}, "taught": {0: other, 1: other}}
-    page = write_page({"machine": "one"}, rows, {0: one}, {})
+    page = write_page({"machine": "one"}, rows, {0: one}, {}, [0.99])
     assert "- machine: one\n" in page
     assert "| labels alone | 20, 30 | 99.50% ± 0.14% | 0.0300 ± 0.0141 |  |\n" in page
     assert "| teachers, at temperature 1 | 30, 30 | 99.40% ± 0.00% | 0.0400 ± 0.0000 | -5.0 (" in page
     assert "the fast recipe's distortions" not in page
     assert "| 0 | 20 |  |  |  |  | 60 | 120 |\n" in page and "Test accuracy" not in page
     tested = {seed: Result([947, *range(seed + 1)], 0.01) for seed in range(5)}
-    page = write_page({}, rows, dict.fromkeys(range(5), one), tested)
+    page = write_page({}, rows, dict.fromkeys(range(5), one), tested, [0.99, 0.98])
     assert "| 4 | 20 | 6 | 99.94% | 1 | 0.0100 | 60 | 120 |\n" in page
     assert "mean 99.960%, standard deviation 0.016%, from 99.94% to 99.98%" in page
+    assert "no seed below 99.65%, is reached. The seeds of the model that ships have a mean of 98.500%" in page
+    tested[2] = Result(list(range(36)), 0.01)
+    assert "is not reached." in write_page({}, rows, dict.fromkeys(range(5), one), tested, [0.99])
 
 
 def test_seeds_are_trained_and_tested_once(
