@@ -62,7 +62,7 @@ class Lessons:
     def batch(self, places: NDArray[np.intp], epoch: int) -> tuple[Digits, NDArray[np.float32]]:
         """The digits of these places in an epoch's views, and what the teachers see in them, (n, 10).
 
-        Each epoch shows another view of a digit, until all were seen; neighbours in a batch are of different views.
+        Each epoch shows another view of a digit, until all were seen.
         """
         view = (places + epoch) % len(self._images)
         return Digits(self._images[view, places], self._labels[places]), self._chances[view, places]
