@@ -27,6 +27,7 @@ from training.model import ARCHITECTURE, predict
 from training.recipe import RECIPES, SEEDS
 from training.release import CHECKPOINT_FILE, DEFAULT_ROOT, release, require_default_root_unlimited
 from training.report import CARD_FILE, draw_curves, layer_table
+from training.teach import teach
 from training.variant import add_int8
 from training.verify import TOLERANCE, verify
 
@@ -128,11 +129,12 @@ def _trained(options: argparse.Namespace, mnist: Mnist, configuration: Configura
     if (run / CHECKPOINT_FILE).exists():
         _OUT.print(f"this configuration is trained already; remove {run} to train it anew")
         return load_checkpoint(run / CHECKPOINT_FILE)
-    training, validation = split(mnist.training(), configuration.seed, configuration.validation)
+    training, validation = split(mnist.training(), configuration.split_seed, configuration.validation)
     if configuration.limit:
         training = training.take(slice(configuration.limit))
     _OUT.print(f"training on {len(training):,} digits on {device}; the run is kept in {run}")
-    network = fit(training, validation, configuration, run, device)
+    lessons = teach(training, validation, configuration, options.runs, device)
+    network = fit(training, validation, configuration, run, device, lessons)
     logits = predict(network, torch.from_numpy(validation.images))
     scores = evaluate(network, validation)
     checkpoint = Checkpoint(

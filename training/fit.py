@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -24,17 +24,22 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.utils import deterministic
 
 from training.augment import distort
 from training.configuration import Configuration
 from training.data import Digits
 from training.errors import CheckpointError, TrainingError
 from training.journal import Journal
+from training.lesson import Lessons, lesson_loss
 from training.mixture import Mixture
-from training.model import DigitNet, as_input, predict
+from training.model import DigitNet, as_input, lay_out, predict
+from training.teacher import TeacherNet
 
 STATE_FILE = "state.safetensors"
 JOURNAL_FILE = "metrics.jsonl"
+
+N = TypeVar("N", DigitNet, TeacherNet)
 
 
 def choose_device(name: str) -> torch.device:
@@ -63,7 +68,7 @@ def learning_rate(step: int, steps: int, configuration: Configuration) -> float:
 class _Run:
     """The state of a run between two steps, kept as one file."""
 
-    def __init__(self, network: DigitNet, configuration: Configuration) -> None:
+    def __init__(self, network: nn.Module, configuration: Configuration) -> None:
         self.network = network
         self.configuration = configuration
         self.step = 0  # steps done
@@ -116,9 +121,27 @@ class _Run:
 
 
 def fit(
-    training: Digits, validation: Digits, configuration: Configuration, run: Path, device: torch.device
+    training: Digits,
+    validation: Digits,
+    configuration: Configuration,
+    run: Path,
+    device: torch.device,
+    lessons: Lessons | None = None,
 ) -> DigitNet:
-    """Trains the network, or goes on with a run that was interrupted; returns it on the CPU in eval mode.
+    """Trains the network that is served, with `lessons` where the configuration has teachers; all else as `train`."""
+    return train(DigitNet, training, validation, configuration, run, device, lessons)
+
+
+def train(
+    kind: type[N],
+    training: Digits,
+    validation: Digits,
+    configuration: Configuration,
+    run: Path,
+    device: torch.device,
+    lessons: Lessons | None = None,
+) -> N:
+    """Trains a network, or goes on with a run that was interrupted; returns it on the CPU in eval mode.
 
     `run` is the run's folder, with its journal and its state. The state stays there, so that nothing is lost before the
     caller has saved the network; with it, a finished run ends at once with the same network again.
@@ -127,12 +150,15 @@ def fit(
         KeyboardInterrupt: Ctrl-C; the state is saved, and the same call goes on from there. A second Ctrl-C does not
             wait for the step under way, whose state is not whole; then the same call goes on from the last one saved.
         CheckpointError: `run` holds the state of another configuration, or a damaged one.
+        ValueError: there are lessons without teachers, or teachers without lessons.
     """
+    if (lessons is None) != (configuration.teaching is None):
+        raise ValueError("a configuration with teachers needs their lessons, and no other can have any")
     torch.manual_seed(configuration.seed)
     pixels = training.images.astype(np.float64)
     run.mkdir(parents=True, exist_ok=True)
-    network = DigitNet(pixels.mean(), pixels.std(), configuration.dropout).to(device)
-    _lay_out(network, torch.channels_last)  # for which convolutions are faster
+    network = kind(pixels.mean(), pixels.std(), configuration.dropout).to(device)
+    lay_out(network, torch.channels_last)  # for which convolutions are faster
     state = _Run(network, configuration)
     if (run / STATE_FILE).exists():
         state.load(run / STATE_FILE)
@@ -149,7 +175,7 @@ def fit(
                 for first in range(state.step % per_epoch, per_epoch):
                     places = order[first * configuration.batch : (first + 1) * configuration.batch]
                     started = time.perf_counter()
-                    rate, loss = _step(state, mixture, places, configuration.epochs * per_epoch)
+                    rate, loss = _step(state, lessons or mixture, places, epoch, configuration.epochs * per_epoch)
                     seconds = time.perf_counter() - started
                     journal.write(step=state.step, learning_rate=rate, loss=loss, seconds=seconds)
                     note = f"loss {loss:.3f}  validation {accuracy}"
@@ -172,35 +198,39 @@ def fit(
         update_bn((as_input(torch.from_numpy(part), network) for part in mixture.population(1000)), state.average)
         if interrupted():
             raise KeyboardInterrupt
-    trained = cast("DigitNet", state.average.module).cpu().eval()
-    _lay_out(trained, torch.contiguous_format)
+    trained = cast("N", state.average.module).cpu().eval()
+    lay_out(trained, torch.contiguous_format)
     return trained
 
 
-def _lay_out(network: DigitNet, layout: torch.memory_format) -> None:
-    """Has the kernels lie in memory in that format."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
-
-
-def _step(state: _Run, mixture: Mixture, places: NDArray[np.intp], steps: int) -> tuple[float, float]:
+def _step(
+    state: _Run, source: Mixture | Lessons, places: NDArray[np.intp], epoch: int, steps: int
+) -> tuple[float, float]:
     """One step on a batch of these training digits; returns its learning rate and its loss."""
     configuration = state.configuration
     seed = int(np.random.SeedSequence([configuration.seed, state.step]).generate_state(1)[0])
     torch.manual_seed(seed)  # of Dropout, which takes no generator
-    digits = mixture.batch(places, np.random.default_rng(seed))
-    images = distort(
-        as_input(torch.from_numpy(digits.images), state.network),
-        configuration.distortion,
-        torch.Generator().manual_seed(seed),
-    ).contiguous(memory_format=torch.channels_last)
+    chances = None
+    if isinstance(source, Lessons):
+        digits, seen = source.batch(places, epoch)
+        images, chances = as_input(torch.from_numpy(digits.images), state.network), torch.from_numpy(seen)
+    else:
+        digits = source.batch(places, np.random.default_rng(seed))
+        images = distort(
+            as_input(torch.from_numpy(digits.images), state.network),
+            configuration.distortion,
+            torch.Generator().manual_seed(seed),
+        )
     labels = torch.from_numpy(digits.labels).to(images.device, torch.long)
     rate = learning_rate(state.step, steps, configuration)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.network.train()
-    loss = digit_loss(state.network(images), labels, configuration)
+    logits = state.network(images.contiguous(memory_format=torch.channels_last))
+    if chances is not None and configuration.teaching:
+        loss = lesson_loss(logits, labels, chances.to(images.device), configuration.teaching)
+    else:
+        loss = digit_loss(logits, labels, configuration)
     state.optimizer.zero_grad()
     torch.autograd.backward(loss)
     state.optimizer.step()
@@ -224,7 +254,7 @@ def digit_loss(logits: Tensor, labels: Tensor, configuration: Configuration) -> 
 def evaluate(network: nn.Module, digits: Digits) -> dict[str, float]:
     """Mean cross-entropy in nats (`loss`) and the fraction read right (`accuracy`)."""
     network.eval()
-    logits = predict(network, torch.from_numpy(digits.images)).double()
+    logits = predict(network, torch.from_numpy(digits.images), batch=100).double()
     labels = torch.from_numpy(digits.labels).long()
     return {
         "loss": functional.cross_entropy(logits, labels).item(),
@@ -237,11 +267,15 @@ def _deterministic() -> Iterator[None]:
     """Only algorithms that give the same result twice, where there is a choice."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS has no such algorithms
     before = torch.are_deterministic_algorithms_enabled()
+    memory: Any = deterministic  # PyTorch's types do not know what it has
+    filling = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # which only finds mistakes, and takes its time
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        memory.fill_uninitialized_memory = filling
 
 
 @contextmanager

@@ -112,6 +112,13 @@ def as_input(images: Tensor, network: nn.Module) -> Tensor:
     return images.to(device=parameter.device, dtype=parameter.dtype)
 
 
+def lay_out(network: nn.Module, layout: torch.memory_format) -> None:
+    """Has the kernels of a network lie in memory in that format."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
 @torch.no_grad()
 def predict(network: nn.Module, images: Tensor, batch: int = 1000) -> Tensor:
     """Logits (n, 10) of images uint8 (n, 1, 28, 28), by a network in eval mode, on the CPU in its dtype.

@@ -80,10 +80,10 @@ def release(
     refused, files = "", {MODEL_FILE: model}
     configuration = checkpoint.configuration
     engine = opened(model, manifest, "cpu")
-    files[INDEX_FILE], index = index_of(engine, mnist, configuration.seed, configuration.validation)
+    files[INDEX_FILE], index = index_of(engine, mnist, configuration.split_seed, configuration.validation)
     manifest = manifest.model_copy(update={"index": index})
     try:
-        calibration = calibration_images(mnist, configuration.seed, configuration.validation)
+        calibration = calibration_images(mnist, configuration.split_seed, configuration.validation)
         files[INT8_FILE], int8 = make_int8(model, manifest, calibration, images, evaluations)
         manifest = manifest.model_copy(update={"variants": {INT8: int8}})
     except PromiseError as error:
@@ -125,7 +125,7 @@ def _require_worthy(checkpoint: Checkpoint) -> None:
 
 def _candidate(checkpoint: Checkpoint, mnist: Mnist, version: str, final: bool, provider: Provider) -> Candidate:
     configuration, temperature = checkpoint.configuration, checkpoint.temperature
-    _, validation = split(mnist.training(), configuration.seed, configuration.validation)
+    _, validation = split(mnist.training(), configuration.split_seed, configuration.validation)
     folded = fold(checkpoint.network, temperature)
     model = export(folded, {"name": NAME, "version": version, "training": configuration.to_json()})
     seed = f"seed {configuration.seed}"

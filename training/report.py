@@ -12,6 +12,7 @@ from rich.table import Table
 from service.layer import Layer
 from service.manifest import MODEL_FILE, Manifest
 from service.rejection import evidence
+from training.configuration import split_seed
 from training.corruption import CORRUPTIONS
 from training.evaluation import Evaluation, interval
 from training.nondigit import NON_DIGITS
@@ -166,7 +167,7 @@ def write_card(
         "## Protocol",
         "",
         f"{training['digits']:,} digits of MNIST's training set trained the network; "
-        f"{training['validation']:,} others, drawn by seed {training['seed']}, "
+        f"{training['validation']:,} others, drawn by seed {split_seed(training)}, "
         "judged every choice and fitted the temperature. "
         f"{training['epochs']} epochs in batches of {training['batch']}; SGD with Nesterov momentum "
         f"{training['momentum']}, peak rate {training['learning_rate']}, linear warm-up, cosine decay; weight decay "
@@ -176,7 +177,7 @@ def write_card(
         f"±{distortion['shear']}, shift ±{distortion['shift']} pixels, elastic {distortion['elastic']} pixels, strokes "
         f"±{distortion['stroke']} pixels on either side in every second image; {distortion['wild']:.0%} of the images "
         "are distorted nearly twice as much. "
-        f"{_mixture(training)}The last epoch is taken, not the best one.",
+        f"{_mixture(training)}{_taught(training)}The last epoch is taken, not the best one.",
         "",
         f"The temperature {manifest.temperature:.4f}, fitted on validation, is divided into the last layer.",
         "",
@@ -315,10 +316,24 @@ def _mixture(training: Mapping[str, Any]) -> str:
     )
 
 
+def _taught(training: Mapping[str, Any]) -> str:
+    teaching = training.get("teaching")
+    if not teaching:
+        return ""
+    return (
+        f"{teaching['teachers']} larger networks (five convolutions), trained for {teaching['epochs']} epochs on the "
+        f"same digits and distortions, were asked about {teaching['views']} distorted images of each digit. The "
+        f"network learnt from these images: {teaching['share']:.0%} of the loss is cross-entropy with the mean of the "
+        f"teachers' probabilities, at temperature {teaching['softness']}. "
+    )
+
+
 def _seeds(manifest: Manifest) -> list[str]:
     """The table of all seeds' figures, where there are several."""
     if len(manifest.metrics) < 2:
         return []
+    shared = manifest.training.get("split")
+    drawn = ", which draws the split too" if shared is None else f"; the split is that of seed {shared} for all"
     names = list(next(iter(manifest.metrics.values())))
     values = np.array([[figures[name] for name in names] for figures in manifest.metrics.values()])
     rows = [*zip(manifest.metrics, values.tolist(), strict=True)]
@@ -326,7 +341,7 @@ def _seeds(manifest: Manifest) -> list[str]:
     return [
         "## Seeds",
         "",
-        "Nothing but the seed differs, which draws the split too. The median one is this version.",
+        f"Nothing but the seed differs{drawn}. The median one is this version.",
         "",
         "| | " + " | ".join(name.replace("_", " ") for name in names) + " |",
         "| --- |" + " ---: |" * len(names),

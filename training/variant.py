@@ -16,6 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from service.engine import Engine
 from service.errors import ModelError
 from service.manifest import Faster, Manifest, Variant, load_manifest, load_model, save_manifest
+from training.configuration import split_seed
 from training.data import Mnist, split
 from training.errors import PromiseError, ReleaseError
 from training.evaluation import Evaluation, evaluate_model
@@ -100,7 +101,7 @@ def add_int8(folder: Path, mnist: Mnist) -> Variant:
     """
     manifest = load_manifest(folder)
     model = load_model(folder, manifest)
-    seed, validation = manifest.training["seed"], manifest.training["validation"]
+    seed, validation = split_seed(manifest.training), manifest.training["validation"]
     calibration = calibration_images(mnist, seed, validation)
     engine = Engine(model, manifest, provider="cpu")
     sets = {"validation": lambda: split(mnist.training(), seed, validation)[1], "test": mnist.test}

@@ -18,7 +18,7 @@ from scipy import optimize, special
 import training.__main__ as command
 from service.manifest import load_manifest
 from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from training.configuration import Configuration
+from training.configuration import Configuration, Teaching
 from training.data import Mnist, split
 from training.export import export
 from training.fit import STATE_FILE
@@ -143,6 +143,28 @@ def test_a_recipe_gives_what_is_not_given(run: Run, monkeypatch: pytest.MonkeyPa
     assert load_checkpoint(path).configuration == dataclasses.replace(fast, epochs=1, limit=40)
     with pytest.raises(SystemExit):
         run("fit", "--recipe", "quick")
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_teachers_are_trained_with_the_first_seed_that_needs_them(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version is made of a taught run; the next seed finds teachers and views, and what they cannot do is refused."""
+    taught = Configuration(split=0, validation=100, teaching=Teaching(teachers=2, epochs=1, views=2))
+    monkeypatch.setattr(command, "RECIPES", {"robust": SMALL, "record": taught})
+    assert run("--recipe", "record", *TRIAL, "--out", "made") == 0
+    training = load_manifest(Path("made/digits/1")).training
+    assert (training["split"], training["teaching"]["views"]) == (0, 2)
+    kinds = sorted(path.name.partition("-")[0] for path in Path("runs").iterdir() if "-" in path.name)
+    assert kinds == ["lessons", "teacher", "teacher"]
+
+    monkeypatch.setattr("training.teach.train", lambda *_: pytest.fail("a teacher was trained"))
+    assert run("fit", "--recipe", "record", *QUICK, "--limit", "60", "--seed", "1") == 0
+    assert len(list(Path("runs").glob("*/checkpoint.safetensors"))) == 2
+    capsys.readouterr()
+    assert run("fit", "--recipe", "record", *QUICK, "--corrupted", "0.3") == 1
+    said = capsys.readouterr().err
+    assert said == "training: a recipe with teachers takes neither corrupted digits nor non-digits\n"
 
 
 @pytest.mark.usefixtures("without_pictures")

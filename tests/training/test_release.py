@@ -14,6 +14,7 @@ import torch
 import training.release
 from service.manifest import load_manifest, load_model, versions
 from training.checkpoint import Checkpoint, load_checkpoint
+from training.configuration import Teaching
 from training.data import Digits, Mnist, split
 from training.errors import DataError, ReleaseError
 from training.export import export
@@ -211,3 +212,26 @@ def test_of_several_seeds_the_median_is_released(
     (float32,) = (line for line in card.splitlines() if line.startswith("| float32 |"))
     assert f" {shares[middle]:.2%} " in float32  # its own figure, and not another seed's
     assert (rows["mean"], rows["standard deviation"]) == (f"{np.mean(found):.2%}", f"{np.std(found, ddof=1):.2%}")
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_seeds_of_one_split_are_judged_by_it_and_the_card_tells_of_their_teachers(
+    checkpoint: Checkpoint, small: MakeMnist, tmp_path: Path
+) -> None:
+    """Accuracy and golden digits are of the validation digits of that split, whatever the seed."""
+    taught = dataclasses.replace(checkpoint.configuration, split=0, teaching=Teaching(views=7))
+    seeds = [
+        dataclasses.replace(checkpoint, configuration=dataclasses.replace(taught, seed=seed), metrics={})
+        for seed in (4, 5)
+    ]
+    folder = release(seeds, small(), tmp_path, final=False, provider="cpu")
+    manifest, card = load_manifest(folder), (folder / "README.md").read_text(encoding="utf-8")
+    _, validation = split(small().training(), 0, 100)
+    accuracy, _ = misread_by(checkpoint, validation)
+    assert {figures["validation_accuracy"] for figures in manifest.metrics.values()} == {accuracy}
+    known = {image.tobytes() for image in validation.images}
+    assert all(base64.b64decode(digit.image) in known for digit in manifest.golden)
+    assert "100 others, drawn by seed 0, judged every choice" in card
+    assert "Nothing but the seed differs; the split is that of seed 0 for all." in card
+    assert "2 larger networks (five convolutions), trained for 10 epochs" in card
+    assert "7 distorted images of each digit" in card
