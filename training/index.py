@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from service.engine import Engine
 from service.inside.index import EXEMPLARS, INDEX_FILE, Index, directions, tabled_layers
 from service.manifest import IndexFile, load_manifest, load_model, save_manifest
+from training.configuration import split_seed
 from training.data import Digits, Images, Mnist, places
 from training.file import replace_file
 from training.medoids import medoids
@@ -94,7 +95,7 @@ def add_index(folder: Path, mnist: Mnist) -> IndexFile:
     """
     manifest = load_manifest(folder)
     engine = Engine(load_model(folder, manifest), manifest, provider="cpu")
-    content, index = index_of(engine, mnist, manifest.training["seed"], manifest.training["validation"])
+    content, index = index_of(engine, mnist, split_seed(manifest.training), manifest.training["validation"])
     manifest = manifest.model_copy(update={"index": index})
     replace_file(folder / INDEX_FILE, content)
     card = folder / CARD_FILE
