@@ -1,0 +1,69 @@
+"""The command: does a run as its flags say, and tells how it went by its exit status."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from client.errors import ClientError
+from client.job import do
+from client.options import Options, read_options
+from client.summary import Summary
+
+CLEAN, SOME_FAILED, ABORTED = 0, 1, 2
+_log = logging.getLogger("client")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0 if all inputs were answered, 1 if some failed, 2 if the run was aborted."""
+    options = read_options(arguments)
+    console = Console(stderr=True)
+    _configure_log(console)
+    try:
+        done = asyncio.run(_do(options, console))
+    except ClientError as error:
+        return _abort(str(error), options)
+    except OSError as error:
+        return _abort(f"{error.filename or options.output}: {error.strerror or error}", options)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return _abort("told to end", options)
+    if done is None:
+        _log.warning("%s is there already, and no unfinished run beside it", options.output)
+        return CLEAN
+    summary, text = done
+    sys.stdout.write(f"{text}\n")
+    return SOME_FAILED if summary.failed else CLEAN
+
+
+async def _do(options: Options, console: Console) -> tuple[Summary, str] | None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 — this is one
+    with contextlib.suppress(NotImplementedError):  # on Windows
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await do(options, console, sys.stdin)
+
+
+def _abort(sentence: str, options: Options) -> int:
+    _log.error(
+        "aborted: %s (what is answered is kept beside %s, and --resume goes on with it)", sentence, options.output
+    )
+    return ABORTED
+
+
+def _configure_log(console: Console) -> None:
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False)
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("client")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
