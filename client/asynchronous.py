@@ -82,7 +82,7 @@ class AsyncClient:
         Raises:
             ClientError: as `predict`.
         """
-        reply = await self._ask("GET", "/v1/model", b"", {}, patience)
+        reply = await self._ask("GET", "/v1/model", b"", {}, patience=patience)
         model = read_model(reply.body)
         self._note_version(model.version)
         return model
@@ -117,9 +117,7 @@ class AsyncClient:
         Raises:
             ClientError: as `predict`.
         """
-        body, kind = multipart(pictures)
-        path = f"/v1/predict?seen=true&preprocess={preprocess}"
-        reply = await self._ask("POST", path, body, {"Content-Type": kind})
+        reply = await self._post_pictures(f"/v1/predict?seen=true&preprocess={preprocess}", pictures)
         version, predictions, digits = read_seen(reply.body, len(pictures))
         self._note_version(version)
         return predictions, digits
@@ -134,21 +132,22 @@ class AsyncClient:
 
     async def _predict(self, pictures: Sequence[bytes], preprocess: Preprocess) -> list[Prediction]:
         path = "/v1/predict" if preprocess == "mnist" else f"/v1/predict?preprocess={preprocess}"
+        return self._predictions(await self._post_pictures(path, pictures), len(pictures))
+
+    async def _post_pictures(self, path: str, pictures: Sequence[bytes]) -> Reply:
         if len(pictures) == 1:  # of what type it is, the service finds out by itself
-            reply = await self._ask("POST", path, pictures[0], {})
-        else:
-            body, kind = multipart(pictures)
-            reply = await self._ask("POST", path, body, {"Content-Type": kind})
-        return self._predictions(reply, len(pictures))
+            return await self._ask("POST", path, pictures[0], {})
+        body, kind = multipart(pictures)
+        return await self._ask("POST", path, body, {"Content-Type": kind}, len(pictures))
 
     async def _predict_digits(self, digits: Digits) -> list[Prediction]:
-        reply = await self._ask("POST", "/v1/predict", digits.tobytes(), {"Content-Type": PREPARED})
+        reply = await self._ask("POST", "/v1/predict", digits.tobytes(), {"Content-Type": PREPARED}, len(digits))
         return self._predictions(reply, len(digits))
 
     async def _features(self, digits: Digits, layer: str, model: str) -> NDArray[np.float32]:
         body, length = inference(digits, layer)
         headers = {"Content-Type": PREPARED, HEADER_LENGTH: str(length)}
-        reply = await self._ask("POST", f"/v2/models/{model}/infer", body, headers)
+        reply = await self._ask("POST", f"/v2/models/{model}/infer", body, headers, len(digits))
         return read_inference(reply.body, reply.headers.get(HEADER_LENGTH.lower()), layer, len(digits))
 
     def _predictions(self, reply: Reply, count: int) -> list[Prediction]:
@@ -162,21 +161,28 @@ class AsyncClient:
         self.version = version
 
     async def _ask(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str], patience: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        images: int = 1,
+        patience: float | None = None,
     ) -> Reply:
         began = time.monotonic()
         patience = self._patience if patience is None else patience
         try:
             async for attempt in attempts(patience, self._note):
                 with attempt:
-                    return await self._ask_once(method, path, body, headers)
+                    return await self._ask_once(method, path, body, headers, images)
         except TransientError as error:
             sentence = f"given up after {time.monotonic() - began:.0f} s: {error}"
             raise GivenUpError(sentence, alone=self._answered > began) from error
         raise AssertionError  # the attempts end by an answer or by an error
 
-    async def _ask_once(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        async with self.window.request():
+    async def _ask_once(self, method: str, path: str, body: bytes, headers: Mapping[str, str], images: int) -> Reply:
+        kind = path, headers.get("Content-Type", "").partition(";")[0]
+        async with self.window.request(kind, images):
             reply = await self._transport.send(method, path, body, headers)
             if reply.status in _LATER:
                 sentence = f"{reply.status}: {read_refusal(reply.body, reply.status)}"

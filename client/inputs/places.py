@@ -7,6 +7,7 @@ Files of this machine are walked here, a folder at a time; other addresses are f
 import glob
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import fsspec
@@ -27,14 +28,11 @@ def files(argument: str) -> Iterator[str]:
     elif os.path.lexists(argument):
         yield from _local_files(argument)
     elif glob.has_magic(argument):
-        found = sorted(glob.iglob(argument, recursive=True))  # noqa: PTH207 — as of open_file
+        found = _matches(argument)
         if not found:
             raise InputError("no file has such a name")
         for path in found:
-            if not os.path.isdir(path):  # noqa: PTH112 — a Path for each would cost more than the question
-                yield path
-            elif not argument.endswith("**"):  # which has named what is in it as well
-                yield from _local_files(path)
+            yield from _local_files(path)
     else:
         raise InputError("there is no such file")
 
@@ -52,6 +50,18 @@ def open_file(place: str) -> BinaryIO:
     except Exception as error:  # of whatever storage it lies in
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"it cannot be opened: {said}") from error
+
+
+def _matches(pattern: str) -> list[str]:
+    """What a pattern matches, but for what is hidden and not named so; ** is any number of folders, without links."""
+    path = Path(pattern)
+    if path.name == "**":  # a folder with all that is in it
+        return _matches(str(path.parent)) if glob.has_magic(str(path.parent)) else [str(path.parent)]
+    found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    named = set(path.parts)
+    return sorted(
+        str(each) for each in found if not any(part.startswith(".") and part not in named for part in each.parts)
+    )
 
 
 def _local_files(path: str) -> Iterator[str]:
