@@ -53,14 +53,20 @@ def open_file(place: str) -> BinaryIO:
 
 
 def _matches(pattern: str) -> list[str]:
-    """What a pattern matches, but for what is hidden and not named so; ** is any number of folders, without links."""
+    """What a pattern matches, but for what is hidden and not named so.
+
+    `**` is any number of folders, without links; since it reaches all files by itself, it then means files alone.
+    """
     path = Path(pattern)
     if path.name == "**":  # a folder with all that is in it
         return _matches(str(path.parent)) if glob.has_magic(str(path.parent)) else [str(path.parent)]
     found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
     named = set(path.parts)
     return sorted(
-        str(each) for each in found if not any(part.startswith(".") and part not in named for part in each.parts)
+        str(each)
+        for each in found
+        if not any(part.startswith(".") and part not in named for part in each.parts)
+        and not ("**" in named and each.is_dir())
     )
 
 

@@ -13,6 +13,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -47,6 +48,7 @@ class Ledger:
 
         Raises:
             RunError: there is an unfinished run and it is not to be resumed, or it is another one, or still runs.
+            OSError: the folder cannot be written to.
         """
         self._partial, self._journal = partial_of(output), journal_of(output)
         self._columns = columns
@@ -59,16 +61,15 @@ class Ledger:
         self._committed = time.monotonic()
         if self._journal.exists() and not (resume or restart):
             raise RunError(f"an unfinished run is there: --resume goes on with {output}, --restart begins anew")
-        try:
-            self._lines = self._journal.open("ab+")
-            self._batches = self._partial.open("ab+")
-        except OSError as error:
-            raise RunError(f"{error.filename} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(f"another run is writing {output}") from error
-        self._begin(orjson.loads(orjson.dumps(identity)), resume=resume and not restart)
+        with ExitStack() as stack:
+            self._lines = stack.enter_context(self._journal.open("ab+"))
+            try:
+                fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"another run is writing {output}") from error
+            self._batches = stack.enter_context(self._partial.open("ab+"))
+            self._begin(orjson.loads(orjson.dumps(identity)), resume=resume and not restart)
+            self._files = stack.pop_all()
         self.kept = self.rows
 
     def __enter__(self) -> Self:
@@ -77,9 +78,8 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.commit()
-        self._lines.close()
-        self._batches.close()
+        with self._files:
+            self.commit()
 
     def write(self, rows: Sequence[Row]) -> None:
         """Takes in rows, which are safe a second later at most."""

@@ -1,6 +1,7 @@
 """Groups: which inputs are asked for together."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,11 @@ def _items(kinds: list[str]) -> Iterator[Item]:
             yield broken(f"{number}", f"error {number}")
         else:
             content = Content("digit" if kind == "digit" else "picture", b"%d" % number + bytes(sizes[kind]))
-            yield Item(f"{number}", lambda content=content: content)
+            yield Item(f"{number}", partial(_same, content))
+
+
+def _same(content: Content) -> Content:
+    return content
 
 
 @given(st.lists(st.tuples(KINDS, st.integers(1, 300)), max_size=6))

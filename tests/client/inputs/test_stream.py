@@ -59,7 +59,10 @@ def test_patterns_and_lists(folder: Path) -> None:
     found = read(str(folder / "b" / "*.png"), "-", listed=(f"{folder}/a.png\n", "\n", f"{folder}/b/c\r\n"))
     assert list(found.values()) == [b"b/10.png", b"b/2.png", b"a.png", b"b/c/deep.png"]
     assert read(str(folder / "**" / "d*.png")) == {f"{folder}/b/c/deep.png": b"b/c/deep.png"}
-    assert len(read(str(folder / "**"))) == 5 and len(read(str(folder / "*" / "c"))) == 1
+    assert (
+        len(read(str(folder / "**"))) == len(read(str(folder / "**" / "*"))) == 5
+        and len(read(str(folder / "*" / "c"))) == 1
+    )
     (folder / "[1].png").write_bytes(b"brackets")
     assert read(str(folder / "[1].png")) == {f"{folder}/[1].png": b"brackets"}
 
