@@ -5,13 +5,14 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from client.errors import ClientError
 from client.job import do
+from client.memory import keep_little
 from client.options import Options, read_options
 from client.summary import Summary
 
@@ -22,8 +23,13 @@ _log = logging.getLogger("client")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0 if all inputs were answered, 1 if some failed, 2 if the run was aborted."""
     options = read_options(arguments)
+    keep_little()
     console = Console(stderr=True)
-    _configure_log(console)
+    with _logging(console):
+        return _run(options, console)
+
+
+def _run(options: Options, console: Console) -> int:
     try:
         done = asyncio.run(_do(options, console))
     except ClientError as error:
@@ -56,14 +62,18 @@ def _abort(sentence: str, options: Options) -> int:
     return ABORTED
 
 
-def _configure_log(console: Console) -> None:
+@contextlib.contextmanager
+def _logging(console: Console) -> Iterator[None]:
+    """Sends what the run has to say to standard error, above the bar where there is one."""
     handler: logging.Handler
     if console.is_terminal:
         handler = RichHandler(console=console, show_path=False)
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("client")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)

@@ -8,7 +8,7 @@ from client.group import Group
 from client.prediction import Row
 from client.remote import Answerer
 
-_AHEAD = 96  # groups that are read and not yet written
+_AHEAD = 24  # groups that are read and not yet written
 _HELD = 64 * 2**20  # bytes of theirs
 
 Write = Callable[[list[Row]], Awaitable[None]]

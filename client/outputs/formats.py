@@ -18,7 +18,7 @@ from client.outputs.columns import SHAPE
 Batches = Callable[[], Iterable[Any]]
 """Begins to read the batches anew, each time that it is called."""
 
-_GROUP_ROWS, _GROUP_BYTES = 65_536, 16 * 2**20  # of a row group of Parquet, at most
+_GROUP_ROWS, _GROUP_BYTES = 16_384, 16 * 2**20  # of a row group of Parquet, at most
 
 
 def write_output(output: Path, schema: Any, batches: Batches) -> None:
