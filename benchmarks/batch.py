@@ -150,9 +150,9 @@ def write_table(
         "# The batch client",
         "",
         f"`python -m benchmarks.batch`: {count:,} MNIST digits as PNG files in folders, asked of one service in two "
-        f"workers on the same two CPUs, {len(rates[BATCH])} rounds in turns; medians (least–most). The batch client is timed "
-        "from the start of its process to its end with the Parquet file written, the others without their start and "
-        f"without a file; those who ask one picture a request have the first {min(count, _MOST_ONE_BY_ONE):,}. "
+        f"workers on the same two CPUs, {len(rates[BATCH])} rounds in turns; medians (least–most). The batch client is "
+        "timed from the start of its process to its end with the Parquet file written, the others without their start "
+        f"and without a file; those who ask one picture a request have the first {min(count, _MOST_ONE_BY_ONE):,}. "
         "tritonclient sends pixels and not pictures, and so does without the service's preparation of pictures, as "
         "`--preprocess none` does.",
         "",

@@ -3,17 +3,22 @@
 import asyncio
 import contextlib
 import logging
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from client.errors import ClientError
+from client.inputs.stream import LISTED
 from client.job import do
 from client.memory import keep_little
 from client.options import Options, read_options
+from client.outputs.ledger import journal_of
 from client.summary import Summary
 
 CLEAN, SOME_FAILED, ABORTED = 0, 1, 2
@@ -31,7 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: Options, console: Console) -> int:
     try:
-        done = asyncio.run(_do(options, console))
+        with tempfile.NamedTemporaryFile() as listed:
+            if LISTED in options.inputs:
+                shutil.copyfileobj(sys.stdin.buffer, listed)
+                listed.flush()
+            done = asyncio.run(_do(options, console, Path(listed.name)))
     except ClientError as error:
         return _abort(str(error), options)
     except OSError as error:
@@ -46,19 +55,18 @@ def _run(options: Options, console: Console) -> int:
     return SOME_FAILED if summary.failed else CLEAN
 
 
-async def _do(options: Options, console: Console) -> tuple[Summary, str] | None:
+async def _do(options: Options, console: Console, listed: Path) -> tuple[Summary, str] | None:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 — this is one
     with contextlib.suppress(NotImplementedError):  # on Windows
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await do(options, console, sys.stdin)
+    return await do(options, console, listed)
 
 
 def _abort(sentence: str, options: Options) -> int:
-    _log.error(
-        "aborted: %s (what is answered is kept beside %s, and --resume goes on with it)", sentence, options.output
-    )
+    kept = "; --resume goes on with what was answered" if journal_of(options.output).exists() else ""
+    _log.error("aborted: %s%s", sentence, kept)
     return ABORTED
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from client.asynchronous import DIGITS, PICTURES
+from client.asynchronous import DIGITS, PICTURES, Preprocess
 from client.errors import InputError
 from client.inputs.item import Content, Item
+from client.inputs.prepared import unpacked
 
 _BYTES = 2**20  # of the pictures of one group; one that is larger has a group of its own
 
@@ -44,11 +45,11 @@ class Group:
         self.size += len(content.data)
 
 
-def groups(items: Iterable[Item]) -> Iterator[Group]:
+def groups(items: Iterable[Item], preprocess: Preprocess = "mnist") -> Iterator[Group]:
     """The items, read and in groups, in their order."""
     group = Group()
     for item in items:
-        content, error = _load(item)
+        content, error = _load(item, preprocess)
         if group.names and not group.has_room_for(content):
             yield group
             group = Group()
@@ -61,8 +62,9 @@ def groups(items: Iterable[Item]) -> Iterator[Group]:
         yield group
 
 
-def _load(item: Item) -> tuple[Content | None, str]:
+def _load(item: Item, preprocess: Preprocess) -> tuple[Content | None, str]:
     try:
-        return item.load(), ""
+        content = item.load()
     except InputError as error:
         return None, str(error)
+    return (unpacked(content) if preprocess == "none" else content), ""

@@ -1,13 +1,11 @@
 """One run, from its options to its table."""
 
-import asyncio
 import logging
-import tempfile
+import os
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO
 
 from rich.console import Console
 
@@ -15,7 +13,7 @@ from client.asynchronous import AsyncClient
 from client.errors import ClientError, RunError
 from client.group import groups
 from client.inputs.item import Item
-from client.inputs.stream import LISTED, items
+from client.inputs.stream import items
 from client.options import Options
 from client.outputs.columns import Columns
 from client.outputs.formats import write_output
@@ -32,8 +30,10 @@ _GREETING = 10.0  # seconds in which a service is to answer at first
 _log = logging.getLogger(__name__)
 
 
-async def do(options: Options, console: Console, stdin: Iterable[str]) -> tuple[Summary, str] | None:
+async def do(options: Options, console: Console, listed: Path) -> tuple[Summary, str] | None:
     """Does the run; what it came to, as counts and as text, or None if it was done before.
+
+    `listed` is a file of the paths that `-` stands for, one a line; it is read more than once.
 
     Raises:
         RunError: it cannot begin, or cannot go on.
@@ -41,53 +41,50 @@ async def do(options: Options, console: Console, stdin: Iterable[str]) -> tuple[
     """
     if options.resume and options.output.exists() and not journal_of(options.output).exists():
         return None
-    with tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as listed:
-        if LISTED in options.inputs:  # kept, since it is gone through again for the count and for the report
-            listed.writelines(stdin)
-            listed.flush()
-        async with _answerer(options) as (answerer, model):
-            columns = _columns(options, model)
-            identity = {
-                "inputs": options.inputs,
-                "column": options.column,
-                "preprocess": options.preprocess,
-                "model": f"{model.name}/{model.version} ({model.sha256[:12]}…)",
-                "columns": columns.schema.names,
-            }
-            with Ledger(options.output, columns, identity, resume=options.resume, restart=options.restart) as ledger:
-                began = time.monotonic()
-                await _fill(ledger, answerer, options, listed, console)
-                seconds = time.monotonic() - began
-                ledger.commit()
-                write_output(options.output, columns.schema, ledger.batches)
-                summary = summarise(ledger.batches())
-                told = summary.text(ledger.rows - ledger.kept, seconds)
-                if options.report:
-                    again = _items(options, listed)
-                    write_report(options.report, summary, ledger.batches(), again, told.partition("\n")[0])
-                ledger.remove()
+    async with _answerer(options) as (answerer, model):
+        columns = _columns(options, model)
+        identity = {
+            "inputs": options.inputs,
+            "column": options.column,
+            "preprocess": options.preprocess,
+            "model": f"{model.name}/{model.version} ({model.sha256[:12]}…)",
+            "columns": columns.schema.names,
+        }
+        with Ledger(options.output, columns, identity, resume=options.resume, restart=options.restart) as ledger:
+            began = time.monotonic()
+            await _fill(ledger, answerer, options, listed, console)
+            seconds = time.monotonic() - began
+            ledger.commit()
+            write_output(options.output, columns.schema, ledger.batches)
+            summary = summarise(ledger.batches())
+            told = summary.text(ledger.rows - ledger.kept, seconds)
+            if options.report:
+                again = _items(options, listed)
+                write_report(options.report, summary, ledger.batches(), again, told.partition("\n")[0])
+            ledger.remove()
     return summary, told
 
 
-async def _fill(ledger: Ledger, answerer: Answerer, options: Options, listed: IO[str], console: Console) -> None:
+async def _fill(ledger: Ledger, answerer: Answerer, options: Options, listed: Path, console: Console) -> None:
     if ledger.kept:
         _log.warning("resumed: %s rows are there already", f"{ledger.kept:,}")
     with Bar(console, lambda: _items(options, listed), ledger.kept) as bar:
 
         async def write(rows: list[Row]) -> None:
-            await asyncio.to_thread(ledger.write, rows)
+            ledger.write(rows)  # not in a thread, which an interruption would leave at work
             bar.advance(rows)
 
-        await run(groups(ledger.unread(_items(options, listed))), answerer, write)
+        await run(groups(ledger.unread(_items(options, listed)), options.preprocess), answerer, write)
 
 
-def _items(options: Options, listed: IO[str]) -> Iterator[Item]:
-    return items(options.inputs, _lines(listed.name), options.column)
+def _items(options: Options, listed: Path) -> Iterator[Item]:
+    return items(options.inputs, _lines(listed), options.column)
 
 
-def _lines(path: str) -> Iterator[str]:
-    with Path(path).open(encoding="utf-8", errors="surrogateescape") as file:
-        yield from file
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for line in file:
+            yield os.fsdecode(line)
 
 
 def _columns(options: Options, model: Model) -> Columns:

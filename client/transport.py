@@ -70,7 +70,8 @@ class HttpTransport:
             base_url=address,
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT), pool=None),
-            limits=httpx.Limits(max_connections=None),  # the window says how many
+            # The window says how many; what is idle is closed before the service would do it.
+            limits=httpx.Limits(max_connections=None, keepalive_expiry=2.0),
             transport=transport,
         )
 

@@ -18,7 +18,7 @@ from client.outputs.columns import SHAPE
 Batches = Callable[[], Iterable[Any]]
 """Begins to read the batches anew, each time that it is called."""
 
-_GROUP_ROWS, _GROUP_BYTES = 16_384, 16 * 2**20  # of a row group of Parquet, at most
+_GROUP_ROWS, _GROUP_BYTES = 8_192, 8 * 2**20  # of a row group of Parquet, at most
 
 
 def write_output(output: Path, schema: Any, batches: Batches) -> None:
@@ -28,11 +28,14 @@ def write_output(output: Path, schema: Any, batches: Batches) -> None:
         OSError: the folder cannot be written to.
     """
     unfinished = output.with_name(output.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        WRITERS[output.suffix.lower()](file, schema, batches)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(output)
+    try:
+        with unfinished.open("wb") as file:
+            WRITERS[output.suffix.lower()](file, schema, batches)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _write_csv(file: IO[bytes], schema: Any, batches: Batches) -> None:

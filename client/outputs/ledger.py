@@ -26,7 +26,7 @@ from client.inputs.item import Item
 from client.outputs.columns import Columns
 from client.prediction import Row
 
-_ROWS = 4096  # of a batch, at most
+_ROWS = 2048  # of a batch, at most
 _BYTES = 8 * 2**20  # of a batch's features, at most
 _SECONDS = 1.0  # between two batches, at most
 _PIECE = 2**20  # bytes that are read at once

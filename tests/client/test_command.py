@@ -84,7 +84,8 @@ def test_paths_from_standard_input(
     server: Process, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A line each; the report, which reads the inputs again, finds them all the same. All answered is status 0."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{folder}/b/00.png\n{folder}/c.zip\n"))
+    paths = f"{folder}/b/00.png\n{folder}/c.zip\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(paths.encode())))
     output, report = folder.parent / "x.jsonl", folder.parent / "x.html"
     assert ask(server, output, "-", "--report", report) == 0
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]

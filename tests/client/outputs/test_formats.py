@@ -103,14 +103,14 @@ def test_an_output_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="full"):
         write_output(path, columns.schema, batches)
-    assert path.read_text() == "before"
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
 def test_large_tables_have_row_groups_of_bounded_size(tmp_path: Path) -> None:
-    """200,000 rows are in groups of at most 65,536, however small the batches are."""
+    """20,000 rows are in groups of at most 8,192, however small the batches are."""
     columns = Columns(MODEL)
     batch = columns.batch([ROWS[0]] * 500)
-    write_output(tmp_path / "x.parquet", columns.schema, lambda: [batch] * 400)
+    write_output(tmp_path / "x.parquet", columns.schema, lambda: [batch] * 40)
     file = pq.ParquetFile(tmp_path / "x.parquet")
     sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-    assert sum(sizes) == 200_000 and max(sizes) <= 65_536 and len(sizes) == 4
+    assert sum(sizes) == 20_000 and max(sizes) <= 8192 and len(sizes) == 3
