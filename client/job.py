@@ -14,6 +14,7 @@ from client.errors import ClientError, RunError
 from client.group import groups
 from client.inputs.item import Item
 from client.inputs.stream import items
+from client.memory import give_back
 from client.options import Options
 from client.outputs.columns import Columns
 from client.outputs.formats import write_output
@@ -55,6 +56,7 @@ async def do(options: Options, console: Console, listed: Path) -> tuple[Summary,
             await _fill(ledger, answerer, options, listed, console)
             seconds = time.monotonic() - began
             ledger.commit()
+            give_back()
             write_output(options.output, columns.schema, ledger.batches)
             summary = summarise(ledger.batches())
             told = summary.text(ledger.rows - ledger.kept, seconds)

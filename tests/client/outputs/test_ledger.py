@@ -66,7 +66,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.binary(max_size=40))
 def test_a_death_at_any_byte_loses_no_row_and_doubles_none(
     written: Path, tmp_path_factory: pytest.TempPathFactory, journal: float, partial: float, noise: bytes
@@ -83,10 +83,10 @@ def test_a_death_at_any_byte_loses_no_row_and_doubles_none(
     shutil.rmtree(output.parent)
 
 
-def test_every_byte_of_the_journal(written: Path, tmp_path: Path) -> None:
-    """Cut at each of its bytes in turn: as many tens of rows are kept as it has whole lines behind the first."""
+def test_any_length_of_the_journal(written: Path, tmp_path: Path) -> None:
+    """Cut at every fifth of its bytes in turn: as many tens of rows are kept as it has whole lines behind the first."""
     journal, output = journal_of(written).read_bytes(), tmp_path / "x.csv"
-    for cut in range(len(journal) + 1):
+    for cut in range(0, len(journal) + 1, 5):
         journal_of(output).write_bytes(journal[:cut])
         shutil.copy(partial_of(written), partial_of(output))
         with opened(output) as ledger:
