@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from service.errors import DeadlineError, OverloadedError
+from service.errors import DeadlineError, GoneError, OverloadedError
 
 Result = TypeVar("Result")
 
@@ -23,27 +23,36 @@ class Background:
     def __init__(self, name: str, most_waiting: int) -> None:
         self._most_waiting = most_waiting
         self._thread = ThreadPoolExecutor(1, name, initializer=_yield_to_others)
+        self._turn = asyncio.Lock()  # first come, first served; on the event loop, where a caller can be asked for
         self._unfinished = 0
 
-    async def run(self, work: Callable[[], Result], *, deadline: float | None = None) -> Result:
+    async def run(
+        self,
+        work: Callable[[], Result],
+        *,
+        deadline: float | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> Result:
         """The result of work, done when its turn comes; `deadline` on the monotonic clock.
+
+        `gone` is asked on the event loop when the turn has come, whether the caller has gone.
 
         Raises:
             OverloadedError: too much waits already.
             DeadlineError: the deadline passed before its turn.
+            GoneError: nobody waits for the result; the work was not begun.
             Exception: what the work raises.
         """
         if self._unfinished > self._most_waiting:
             raise OverloadedError(f"{self._most_waiting} requests wait already to look inside the network")
-
-        def begin() -> Result:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise DeadlineError("the time given for the request passed before its turn came")
-            return work()
-
         self._unfinished += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, begin)
+            async with self._turn:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise DeadlineError("the time given for the request passed before its turn came")
+                if gone is not None and gone():
+                    raise GoneError("the caller has gone")
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         finally:
             self._unfinished -= 1
 

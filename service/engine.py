@@ -16,7 +16,7 @@ from service.cpus import available_cpus
 from service.errors import EngineError, ModelError, ProviderError
 from service.graph import Graph
 from service.lanes import SIZES, Lanes
-from service.manifest import Faster, Manifest, Precision
+from service.manifest import NORMALISED, Faster, Manifest, Precision
 from service.runtime import CPU, FATAL, Session, ort, session_options
 
 Provider = Literal["auto", "cuda", "tensorrt", "cpu"]
@@ -128,7 +128,8 @@ class Engine:
     @cached_property
     def _inspecting(self) -> ort.InferenceSession:
         """What looks inside: fusing a convolution with its ReLU, as predicting does, hides the value between them."""
-        inspected = Graph().outputs(*(layer.name for layer in self.manifest.features)).behind(self._model)
+        names = (NORMALISED, *(layer.name for layer in self.manifest.features))
+        inspected = Graph().outputs(*names).behind(self._model)
         return self._session(inspected, arena=False)  # an arena would keep 40 MB
 
     def _open_lanes(self, model: bytes) -> Lanes:
@@ -212,6 +213,8 @@ class Engine:
 
     def inspect(self, images: Images, names: Sequence[str]) -> dict[str, Activations]:
         """The named layers or outputs, each float32 (n, *shape of the layer), of images as `predict` takes them.
+
+        `service.manifest.NORMALISED`, what the first layer takes, can be named too.
 
         Raises:
             EngineError: the run failed.

@@ -8,17 +8,16 @@ same bytes that predict are the bytes that are looked into.
 The field numbers are those of ONNX's onnx.proto.
 """
 
-import struct
 from collections.abc import Sequence
 from typing import Any, Self
 
 from numpy.typing import NDArray
 
-Attribute = int | float | str | Sequence[int]
+Attribute = int | str | Sequence[int]
 
 IR_VERSION = 10
 OPSET = 20
-_ELEMENT_TYPES = {"float32": 1, "uint8": 2, "int64": 7, "bool": 9, "float64": 11}
+_ELEMENT_TYPES = {"float32": 1, "int64": 7}
 
 
 def _varint(value: int) -> bytes:
@@ -44,9 +43,7 @@ def _bytes(field: int, payload: bytes | str) -> bytes:
 
 def _attribute(name: str, value: Attribute) -> bytes:
     """An AttributeProto, of the type that the value has."""
-    if isinstance(value, float):
-        kind, content = 1, _varint(2 << 3 | 5) + struct.pack("<f", value)
-    elif isinstance(value, int):
+    if isinstance(value, int):
         kind, content = 2, _number(3, value)
     elif isinstance(value, str):
         kind, content = 3, _bytes(4, value)
@@ -85,12 +82,12 @@ class Graph:
         return names[0]
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
-        """An initializer of float32, float64, uint8, int64 or bool; with an input of that name, only its default."""
+        """An initializer of float32 or int64; with an input of that name, only its default."""
         self._fields.append(_bytes(5, _tensor(name, values)))
         return name
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
-        """An input, `dtype` by NumPy's name; an axis of any size has a name in `shape`."""
+        """An input, `dtype` float32 or int64; an axis of any size has a name in `shape`."""
         self._fields.append(_bytes(11, _value(name, dtype, shape)))
         return name
 

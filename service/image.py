@@ -1,6 +1,5 @@
 """Bytes of a picture → the 28×28 that the network sees, made as MNIST's own digits were made."""
 
-import base64
 import io
 import math
 import warnings
@@ -9,8 +8,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from service.canonical import placed
+from service.encoding import to_png, to_url
 from service.errors import MalformedError, NotAPictureError, TooLargeError
 from service.ink import drawn_on
 from service.segment import digits_of, is_several
@@ -52,6 +54,10 @@ SIDE = 28  # pixels along each side of what the network sees
 PIXELS = SIDE * SIDE
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _DEEP = ("I", "F")  # Pillow's modes of more than 8 bits: I;16 and its kin, I of 32 bits, F of real numbers
+_LARGEST_TILE = 1024**2  # pixels of a TIFF's tile, where the picture is smaller
+_TILE_STEP = 16  # pixels: both sides of a tile are multiples of it
+_SCAN = b"\xff\xda"  # begins a scan of a JPEG, and stands nowhere else in its data
+_MOST_SCANS = 100  # a progressive one has about ten
 _TELLING = ("PNG", "BMP", "GIF")
 _METADATA = frozenset(("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"))
 _SMALLEST = 8  # pixels along each side of a picture
@@ -64,7 +70,7 @@ def open_picture(data: bytes, max_pixels: int) -> Image.Image:
 
     Raises:
         NotAPictureError: it is none of `FORMATS`, or damaged.
-        TooLargeError: it has more than `max_pixels` pixels.
+        TooLargeError: it has more than `max_pixels` pixels, or hides more work than those.
         MalformedError: it is smaller than 8×8.
     """
     try:
@@ -76,9 +82,25 @@ def open_picture(data: bytes, max_pixels: int) -> Image.Image:
     width, height = picture.size
     if width * height > max_pixels:
         raise TooLargeError(f"the picture has {width}×{height} pixels, and at most {max_pixels:,} are read")
+    _refuse_hidden_work(picture, data)
     if width < _SMALLEST or height < _SMALLEST:
         raise MalformedError(f"the picture has {width}×{height} pixels, and at least 8×8 are needed")
     return picture
+
+
+def _refuse_hidden_work(picture: Image.Image, data: bytes) -> None:
+    """Refuses a picture that costs far more than its size tells: whole tiles and every scan are decoded.
+
+    Raises:
+        TooLargeError: a TIFF's tile is larger than the picture and than any in use, or a JPEG has too many scans.
+    """
+    if isinstance(picture, TiffImageFile):
+        tile = [int(picture.tag_v2.get(tag, 0)) for tag in (TILEWIDTH, TILELENGTH)]
+        covering = [-(-side // _TILE_STEP) * _TILE_STEP for side in picture.size]
+        if tile[0] * tile[1] > max(_LARGEST_TILE, covering[0] * covering[1]):
+            raise TooLargeError(f"the picture has tiles of {tile[0]}×{tile[1]} pixels, which are larger than itself")
+    elif isinstance(picture, JpegImageFile) and (scans := data.count(_SCAN)) > _MOST_SCANS:
+        raise TooLargeError(f"the picture has {scans:,} scans, and at most {_MOST_SCANS} are read")
 
 
 def decode(picture: Image.Image) -> Image.Image:
@@ -240,13 +262,6 @@ def as_images(pixels: Pixels) -> NDArray[np.uint8]:
     return np.frombuffer(pixels, np.uint8).reshape(-1, 1, SIDE, SIDE)
 
 
-def as_png(pixels: Pixels) -> bytes:
-    """What the network saw, one digit, as a greyscale PNG."""
-    buffer = io.BytesIO()
-    Image.frombytes("L", (SIDE, SIDE), pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def as_png_url(pixels: Pixels) -> str:
-    """The same as a data URL, which a page can show as it stands."""
-    return "data:image/png;base64," + base64.b64encode(as_png(pixels)).decode()
+    """What the network saw, one digit, as a greyscale PNG in a data URL."""
+    return to_url(to_png(as_images(pixels)[0, 0]))

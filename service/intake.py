@@ -86,9 +86,11 @@ async def read_digit(call: Call, preprocess: Preprocess, predictor: Predictor, s
     Raises:
         RequestError: as `read_digits`, or there are several.
     """
+    if media_type(call.fields) == MULTIPART:
+        return (await predictor.read(await read_file(call, settings), preprocess)).digit.tobytes()
     pixels, _ = await read_digits(call, preprocess, predictor, settings)
     if len(pixels) != PIXELS:
-        raise MalformedError(f"one picture is looked into at a time, and {len(pixels) // PIXELS} were sent")
+        raise MalformedError(f"one picture is taken at a time, and {len(pixels) // PIXELS} were sent")
     return pixels
 
 

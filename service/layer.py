@@ -4,7 +4,7 @@ The size formulas are those of Dumoulin and Visin, "A guide to convolution arith
 (arXiv:1603.07285), relationships 6, 7 and 13.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -63,6 +63,19 @@ def padding_size(padding: Padding, kernel: int) -> int:
     return (kernel - 1) // 2
 
 
+class Window(NamedTuple):
+    """What a convolution or a pooling moves over its input, alike along both axes, all in pixels."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+    @property
+    def attributes(self) -> dict[str, list[int]]:
+        """The same as an ONNX node has it."""
+        return {"kernel_shape": [self.kernel] * 2, "strides": [self.stride] * 2, "pads": [self.padding] * 4}
+
+
 class Layer(BaseModel):
     """A named output of the network and how it is computed.
 
@@ -90,6 +103,17 @@ class Layer(BaseModel):
         if self.kernel is None:
             return None
         return f"⌊({before} − {self.kernel} + 2·{self.padding})/{self.stride}⌋ + 1 = {self.shape[-1]}"
+
+    @property
+    def window(self) -> Window:
+        """That of a convolution or a pooling.
+
+        Raises:
+            ValueError: its operator has none.
+        """
+        if self.kernel is None or self.stride is None:
+            raise ValueError(f"{self.operator} moves no window")
+        return Window(self.kernel, self.stride, self.padding or 0)
 
     @property
     def signed(self) -> bool:

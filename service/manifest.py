@@ -18,9 +18,13 @@ from service.layer import Layer
 
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
-NORMALISED = "normalised"  # the tensor that the first layer takes: the image less its mean, over its deviation
 Faster = Literal["int8"]  # the precisions of which a version may have a file beside the contract's own
 Precision = Literal["fp32"] | Faster
+NORMALISED = "normalised"
+"""What every float32 file names the tensor that its first layer takes: the image less `mean`, over `std`.
+
+Those two, and `<layer>.weight` and `<layer>.bias` of each layer that has them, are constants of the file.
+"""
 _VERSION = "[1-9][0-9]*"
 _SHA256 = "^[0-9a-f]{64}$"
 

@@ -88,7 +88,9 @@ class Predictor:
         """
         if len(data) <= _SMALL_FILE:
             picture = open_picture(data, self._max_pixels)
-            if picture.width * picture.height <= _SMALL_PICTURE:
+            if (
+                picture.width * picture.height <= _SMALL_PICTURE and picture.format != "TIFF"
+            ):  # whose tiles may be large
                 return seen_by_network(picture, preprocess)
         return None
 
@@ -155,26 +157,39 @@ class Predictor:
             timed.set_exception(error)
 
     async def inspect(
-        self, pixels: Pixels, names: Sequence[str], *, deadline: float | None = None
+        self,
+        pixels: Pixels,
+        names: Sequence[str],
+        *,
+        deadline: float | None = None,
+        gone: Callable[[], bool] | None = None,
     ) -> dict[str, Activations]:
-        """The named layers or outputs, each float32 (n, *shape of the layer); `deadline` on the monotonic clock.
+        """The named layers or outputs, each float32 (n, *shape of the layer); `deadline` and `gone` as `predict`'s.
 
         Raises:
             OverloadedError: too many wait already.
             DeadlineError: the deadline passed before its turn.
+            GoneError: nobody waits for the answer.
             EngineError: the engine failed.
         """
-        return await self.look(lambda: self.engine.inspect(as_images(pixels), names), deadline=deadline)
+        return await self.look(lambda: self.engine.inspect(as_images(pixels), names), deadline=deadline, gone=gone)
 
-    async def look(self, work: Callable[[], Result], *, deadline: float | None = None) -> Result:
-        """The result of work that looks inside, done in a thread when its turn comes; `deadline` as `inspect` has it.
+    async def look(
+        self,
+        work: Callable[[], Result],
+        *,
+        deadline: float | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> Result:
+        """The result of work that looks inside, done in a thread when its turn comes; else as `inspect` has it.
 
         Raises:
             OverloadedError: too many wait already.
             DeadlineError: the deadline passed before its turn.
+            GoneError: nobody waits for the answer.
             Exception: what the work raises.
         """
-        return await self._background.run(work, deadline=deadline)
+        return await self._background.run(work, deadline=deadline, gone=gone)
 
     @cached_property
     def probe(self) -> Probe:

@@ -3,32 +3,30 @@
 So do A. Morcos et al., "On the importance of single directions for generalization" (arXiv:1803.06959).
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.engine import Images
-from service.errors import MalformedError, UnknownError
-from service.inside.features import choose_layers
+from service.answer import written
+from service.engine import Activations, Images
+from service.errors import UnknownError
+from service.inside.channels import choose_channels
+from service.inside.layers import layer_named
 from service.inside.probe import Probe
 from service.layer import Layer
 from service.manifest import Manifest
 
 _PIECE = 64  # silenced copies of a run
-_NUMBER = re.compile(r"[0-9]{1,9}")
-
-Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Reply:
     """Logits and probabilities, each (10,), and the digit that they tell."""
 
-    logits: Values
-    probabilities: Values
+    logits: Activations
+    probabilities: Activations
     digit: int
 
 
@@ -38,44 +36,31 @@ class Silenced:
 
     channels: tuple[int, ...]
     reply: Reply
-    difference: Values
+    difference: Activations
 
 
 def choose_layer(manifest: Manifest, name: str | None) -> Layer:
     """The layer of a name: by default the last convolution.
 
     Raises:
-        UnknownError: the model has no such layer.
-        MalformedError: there are several.
+        UnknownError: the model has no such layer, or it is the last one.
     """
-    if name is None:
-        convolutions = [layer for layer in manifest.features if layer.operator == "Conv"]
-        if not convolutions:
-            raise UnknownError("the model has no convolution whose channels could be silenced; a layer is to be named")
-        return convolutions[-1]
-    layers = choose_layers(manifest, [name])
-    if len(layers) != 1:
-        raise MalformedError(f"channels of one layer are silenced at a time, and {len(layers)} are asked for")
-    return layers[0]
+    if name is not None:
+        return layer_named(manifest, name, manifest.features, "is the answer itself and cannot be silenced")
+    convolutions = [layer for layer in manifest.features if layer.operator == "Conv"]
+    if not convolutions:
+        raise UnknownError("the model has no convolution whose channels could be silenced; a layer is to be named")
+    return convolutions[-1]
 
 
-def choose_channels(layer: Layer, asked: str | None) -> list[tuple[int, ...]]:
-    """The channels, or units, that are silenced together: those of a list with commas; without one, each alone.
+def choose_silenced(layer: Layer, asked: Sequence[str]) -> list[tuple[int, ...]]:
+    """The channels, or units, that are silenced together, as `choose_channels` has them; each alone if none is asked.
 
     Raises:
-        MalformedError: it is no such list.
-        UnknownError: the layer has no such channel.
+        MalformedError: that is no channel, or the layer has none of that number.
     """
-    count = layer.shape[0]
-    if asked is None:
-        return [(channel,) for channel in range(count)]
-    parts = [part.strip() for part in asked.split(",")]
-    if not all(_NUMBER.fullmatch(part) for part in parts):
-        raise MalformedError("channels: they are to be numbers from 0 on, with commas between them, such as 5,6")
-    channels = sorted({int(part) for part in parts})
-    if channels[-1] >= count:
-        raise UnknownError(f"layer {layer.name} has the channels 0 to {count - 1}, and no {channels[-1]}")
-    return [tuple(channels)]
+    channels: list[int] = choose_channels(asked, layer.name, layer.shape[0]).tolist()
+    return [tuple(channels)] if asked else [(channel,) for channel in channels]
 
 
 def ablate(
@@ -99,3 +84,14 @@ def ablate(
     return before, [
         Silenced(channels, reply, reply.logits - before.logits) for channels, reply in zip(choices, after, strict=True)
     ]
+
+
+def as_json(before: Reply, silenced: Sequence[Silenced]) -> dict[str, Any]:
+    """The replies, for `to_json`: of a layer with hundreds of units they are many."""
+    return {
+        "before": asdict(before),
+        "silenced": [
+            written({"channels": each.channels, **asdict(each.reply), "difference": each.difference})
+            for each in silenced
+        ],
+    }

@@ -14,22 +14,21 @@ All four ask the network that serves for the logit of one digit, whatever it ans
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.engine import Images
-from service.errors import MalformedError, UnknownError
-from service.inside.features import choose_layers
+from service.engine import Activations, Images
+from service.errors import UnknownError
+from service.inside.layers import layer_named
 from service.inside.probe import Probe
 from service.layer import Layer
 from service.manifest import Manifest
 
 Method = Literal["occlusion", "gradcam", "saliency", "contributions"]
-Map = NDArray[np.float32]
 
 UNITS: dict[Method, str] = {
     "saliency": "logits per grey level",
@@ -46,7 +45,7 @@ class Completeness:
     """A logit as the sum of the pixels' contributions and an offset, computed in float64 from float32 derivatives.
 
     `offset` is what the biases contribute, and the mean that is taken from every pixel; `logit` is ONNX Runtime's
-    and `difference` = `sum` + `offset` − `logit`.
+    and `difference` is that less `sum` + `offset`.
     """
 
     sum: float
@@ -60,7 +59,7 @@ class Attribution:
     """The map of one digit's logit, float32 (height, width), and of contributions how they add up."""
 
     digit: int
-    map: Map
+    map: Activations
     completeness: Completeness | None = None
 
     @property
@@ -73,18 +72,15 @@ def choose_maps(manifest: Manifest, name: str | None) -> Layer:
     """The layer of Grad-CAM by its name: by default the last convolution's, after its ReLU if there is one.
 
     Raises:
-        UnknownError: the model has no such layer.
-        MalformedError: the layer has no maps.
+        UnknownError: the model has no such layer, or it has no maps.
     """
-    if name is None:
-        convolved = [layer for layer in manifest.features if len(layer.shape) == 3 and layer.operator != "MaxPool"]
-        if not convolved:
-            raise UnknownError("gradcam takes a layer of maps, and the model has none")
-        return convolved[-1]
-    layers = choose_layers(manifest, [name])
-    if len(layers) != 1 or len(layers[0].shape) != 3:
-        raise MalformedError(f"gradcam takes one layer of maps, and '{name[:40]}' is none")
-    return layers[0]
+    having = [layer for layer in manifest.features if len(layer.shape) == 3]
+    if name is not None:
+        return layer_named(manifest, name, having, "has no maps, which gradcam takes")
+    convolved = [layer for layer in having if layer.operator != "MaxPool"]
+    if not convolved:
+        raise UnknownError("gradcam takes a layer of maps, and the model has none")
+    return convolved[-1]
 
 
 def attribute(
@@ -114,35 +110,38 @@ def attribute(
     return _occlusion(probe, image, digits, size)
 
 
-def _gradients(probe: Probe, image: Images, digits: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+def _map(values: NDArray[Any]) -> Activations:
+    """Float32, and no −0 where there is nothing."""
+    return values.astype(np.float32) + np.float32(0)
+
+
+def _seed(probe: Probe, digits: Sequence[int]) -> Activations:
+    """What asks for the digits' logits one by one, (digits, 10)."""
+    return np.eye(probe.manifest.layers[-1].shape[0], dtype=np.float32)[list(digits)]
+
+
+def _gradients(probe: Probe, image: Images, digits: Sequence[int]) -> dict[str, Activations]:
     """The derivatives of each digit's logit, (digits, *shape)."""
-    last = probe.manifest.layers[-1]
-    seed = np.eye(last.shape[0], dtype=np.float32)[list(digits)]
-    return probe.gradients(np.repeat(image, len(digits), axis=0), last.name, seed) | {last.name: seed}
+    images = np.repeat(image, len(digits), axis=0)
+    return probe.gradients(images, probe.manifest.layers[-1].name, _seed(probe, digits))
 
 
 def _saliency(probe: Probe, image: Images, digits: Sequence[int]) -> list[Attribution]:
     derivatives = _gradients(probe, image, digits)[probe.manifest.input.name]
-    return [Attribution(digit, derivative[0]) for digit, derivative in zip(digits, derivatives, strict=True)]
+    return [Attribution(digit, _map(derivative[0])) for digit, derivative in zip(digits, derivatives, strict=True)]
 
 
 def _contributions(probe: Probe, image: Images, digits: Sequence[int]) -> list[Attribution]:
-    """Derivative times pixel, and what the derivative's own linear function has at black, layer by layer."""
-    derivatives = {name: values.astype(np.float64) for name, values in _gradients(probe, image, digits).items()}
-    parameters = probe.engine.parameters
-    by_pixel = derivatives[probe.manifest.input.name][:, 0]
-    maps = by_pixel * image[0, 0]
-    offsets = -float(parameters["mean"]) * by_pixel.sum(axis=(1, 2))
-    for layer in probe.manifest.layers:
-        if layer.parameters:
-            by_channel = derivatives[layer.name].reshape(len(digits), layer.shape[0], -1).sum(axis=2)
-            offsets += by_channel @ parameters[f"{layer.name}.bias"]
+    """Derivative times pixel, and what the derivative's own linear function has at black."""
+    images = np.repeat(image, len(digits), axis=0)
+    linear = probe.linear(images, probe.manifest.layers[-1].name, _seed(probe, digits))
+    contributed = linear.weights * image[0, 0] + 0.0  # no −0
     logits, _ = probe.answer(image)
     found = []
-    for digit, values, offset in zip(digits, maps, offsets, strict=True):
+    for digit, values, offset in zip(digits, contributed, linear.offsets.tolist(), strict=True):
         total, logit = float(values.sum()), float(logits[0, digit])
-        completeness = Completeness(total, float(offset), logit, total + float(offset) - logit)
-        found.append(Attribution(digit, values.astype(np.float32), completeness))
+        completeness = Completeness(total, offset, logit, logit - (total + offset))
+        found.append(Attribution(digit, _map(values), completeness))
     return found
 
 
@@ -151,10 +150,8 @@ def _gradcam(probe: Probe, image: Images, digits: Sequence[int], layer: Layer) -
     activations = probe.engine.inspect(image, [layer.name])[layer.name][0]
     maps = np.tensordot(weights, activations, axes=1)
     height, width = image.shape[2:]
-    return [
-        Attribution(digit, np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)))
-        for digit, values in zip(digits, maps, strict=True)
-    ]
+    resized = [Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR) for values in maps]
+    return [Attribution(digit, _map(np.asarray(values))) for digit, values in zip(digits, resized, strict=True)]
 
 
 def _occlusion(probe: Probe, image: Images, digits: Sequence[int], size: int) -> list[Attribution]:
@@ -171,4 +168,4 @@ def _occlusion(probe: Probe, image: Images, digits: Sequence[int], size: int) ->
     falls[inked] = logits[0] - logits[1:]
     covering = falls.reshape(height + size - 1, width + size - 1, -1)
     maps = sliding_window_view(covering, (size, size), axis=(0, 1)).mean(axis=(3, 4))
-    return [Attribution(digit, maps[..., number].astype(np.float32)) for number, digit in enumerate(digits)]
+    return [Attribution(digit, _map(maps[..., number])) for number, digit in enumerate(digits)]

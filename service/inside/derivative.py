@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.graph import Graph
-from service.layer import Layer
+from service.layer import Layer, transposed_size
 from service.manifest import NORMALISED, Manifest
 
 
@@ -54,10 +54,10 @@ def _back_through(graph: Graph, layer: Layer, back: str, source: str, shape: Seq
     if layer.operator == "Gemm":
         flat = graph.node("MatMul", [back, f"{layer.name}.weight"], f"{made}.flat")
         return graph.node("Reshape", [flat, graph.constant(f"{made}.shape", np.array([-1, *shape]))], made)
-    assert layer.kernel is not None and layer.stride is not None and layer.padding is not None  # noqa: S101
-    sizes = {"kernel_shape": [layer.kernel] * 2, "strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
+    kernel, stride, padding = layer.window
+    sizes = layer.window.attributes
     if layer.operator == "Conv":
-        reached = [(size - 1) * layer.stride + layer.kernel - 2 * layer.padding for size in layer.shape[1:]]
+        reached = [transposed_size(size, kernel, stride, padding) for size in layer.shape[1:]]
         unreached = [size - last for size, last in zip(shape[1:], reached, strict=True)]  # that no step came to
         return graph.node("ConvTranspose", [back, f"{layer.name}.weight"], made, **sizes, output_padding=unreached)
     graph.node("MaxPool", [source], [f"{made}.largest", f"{made}.places"], **sizes)

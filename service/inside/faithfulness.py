@@ -88,5 +88,6 @@ def _taken(order: NDArray[np.intp], pixels: int) -> NDArray[np.bool_]:
 
 
 def _areas(curves: Curve) -> NDArray[np.float64]:
+    """The areas under curves (…, steps + 1), over a width of 1, float64 (…)."""
     areas: NDArray[np.float64] = np.trapezoid(curves.astype(np.float64), dx=1 / STEPS, axis=-1)
     return areas

@@ -1,20 +1,19 @@
-"""Feature maps as data: which are asked for, over which range they are scaled, and as JSON, NPY or NPZ."""
+"""Feature maps as data: which are asked for, over which range they are scaled, and as JSON."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.errors import MalformedError, UnknownError
+from service.answer import in_pieces
+from service.engine import Activations
 from service.inside.channels import Channels, choose_channels
+from service.inside.layers import choose_layers
 from service.inside.statistics import statistics
 from service.layer import Layer
 from service.manifest import Manifest
 
 Scale = Literal["map", "layer", "all"]
-Activations = NDArray[np.float32]
 Range = tuple[float, float]
 
 
@@ -45,24 +44,6 @@ def choose(manifest: Manifest, layers: Sequence[str], channels: Sequence[str] = 
     return tuple(Choice(layer, choose_channels(channels, layer.name, layer.shape[0])) for layer in chosen)
 
 
-def choose_layers(manifest: Manifest, asked: Sequence[str]) -> tuple[Layer, ...]:
-    """The layers of names, each of which may also be a list with commas or `all`; in the network's order.
-
-    Raises:
-        UnknownError: the model has no such layer; the message names those it has.
-    """
-    names = {name.strip() for part in asked for name in part.split(",")}
-    known = {layer.name for layer in manifest.features}
-    for name in sorted(names - known - {"all"}):
-        raise UnknownError(f"the model has no layer '{name[:40]}'; it has {', '.join(known_in_order(manifest))}")
-    return tuple(layer for layer in manifest.features if layer.name in names or "all" in names)
-
-
-def known_in_order(manifest: Manifest) -> list[str]:
-    """The names of the layers that can be asked for."""
-    return [layer.name for layer in manifest.features]
-
-
 def as_maps(values: Activations) -> Activations:
     """One image's activations as maps (n, height, width): a convolution's channels, or a linear layer as one row."""
     return values if values.ndim == 3 else values[np.newaxis, np.newaxis]
@@ -86,7 +67,7 @@ def ranges(maps: Mapping[str, Activations], scale: Scale) -> dict[str, list[Rang
 def as_json(
     choices: Sequence[Choice], activations: Mapping[str, Activations], *, values: bool = True
 ) -> list[dict[str, Any]]:
-    """The layers with their chosen channels' statistics and, if asked for, values (images, *shape), still as arrays."""
+    """The layers with their chosen channels' statistics and, if asked for, values (images, *shape), for `to_json`."""
     described = []
     for choice in choices:
         layer, shown = choice.layer, choice.of(activations[choice.layer.name])
@@ -96,27 +77,8 @@ def as_json(
             "shape": choice.shape,
             "signed": layer.signed,
             "channels": choice.channels,
-            "statistics": statistics(shown),
+            "statistics": {name: in_pieces(figures) for name, figures in statistics(shown).items()}
+            | ({"dead": None, "saturated": None} if shown.ndim == 2 else {}),
         }
-        described.append(facts | {"values": shown} if values else facts)
+        described.append(facts | {"values": in_pieces(shown)} if values else facts)
     return described
-
-
-def as_npy(arrays: Mapping[str, Activations]) -> bytes:
-    """One array, such as a layer's values float32 (images, *shape), in NumPy's NPY format.
-
-    Raises:
-        MalformedError: there are several.
-    """
-    if len(arrays) != 1:
-        raise MalformedError(f"NPY holds one layer, and {len(arrays)} are asked for; NPZ holds several")
-    buffer = io.BytesIO()
-    np.save(buffer, next(iter(arrays.values())), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def as_npz(arrays: Mapping[str, Activations]) -> bytes:
-    """Arrays by name, such as layers' values float32 (images, *shape), in NumPy's NPZ format."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()

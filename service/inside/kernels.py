@@ -4,15 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service.errors import UnknownError
+from service.answer import in_pieces
+from service.engine import Activations
 from service.inside.channels import Channels, choose_channels
+from service.inside.layers import layer_named
 from service.layer import Layer
 from service.manifest import Manifest
-
-Parameters = NDArray[np.float32]
 
 
 class Kernels(NamedTuple):
@@ -35,7 +32,7 @@ class Kernels(NamedTuple):
             return len(self.channels), math.prod(self.inputs)
         return len(self.channels), self.inputs[0], self.layer.kernel, self.layer.kernel
 
-    def of(self, parameters: Mapping[str, Parameters]) -> dict[str, Parameters]:
+    def of(self, parameters: Mapping[str, Activations]) -> dict[str, Activations]:
         """Their `weight`, of their shape, and `bias` (outputs,), both float32, of the engine's parameters by name."""
         name = self.layer.name
         return {kind: parameters[f"{name}.{kind}"].take(self.channels, axis=0) for kind in ("weight", "bias")}
@@ -45,16 +42,12 @@ def choose_kernels(manifest: Manifest, name: str, channels: Sequence[str]) -> Ke
     """The kernels of a layer, for those of its channels that are asked for, as `choose_channels` has them.
 
     Raises:
-        UnknownError: the model has no such layer, or it has no weights; the message names those that have.
+        UnknownError: the model has no such layer, or it has no weights.
         MalformedError: the layer has no such channel.
     """
-    having = [layer.name for layer in manifest.layers if layer.parameters]
-    numbers = {layer.name: number for number, layer in enumerate(manifest.layers)}
-    if name not in having:
-        said = f"layer {name} has no weights" if name in numbers else f"the model has no layer '{name[:40]}'"
-        raise UnknownError(f"{said}; there are weights of {', '.join(having)}")
-    number = numbers[name]
-    layer = manifest.layers[number]
+    having = [layer for layer in manifest.layers if layer.parameters]
+    layer = layer_named(manifest, name, having, "has no weights")
+    number = manifest.layers.index(layer)
     source, inputs = "image", manifest.input.shape[1:]
     if number:
         source, inputs = manifest.layers[number - 1].name, manifest.layers[number - 1].shape
@@ -62,8 +55,8 @@ def choose_kernels(manifest: Manifest, name: str, channels: Sequence[str]) -> Ke
     return Kernels(layer, choose_channels(channels, name, layer.shape[0]), source, inputs, folded)
 
 
-def as_json(kernels: Kernels, parameters: Mapping[str, Parameters]) -> dict[str, Any]:
-    """The kernels with what they are of, weights and bias still as arrays."""
+def as_json(kernels: Kernels, parameters: Mapping[str, Activations]) -> dict[str, Any]:
+    """The kernels with what they are of, their weights and bias, for `to_json`."""
     return {
         "name": kernels.layer.name,
         "operator": kernels.layer.operator,
@@ -71,5 +64,5 @@ def as_json(kernels: Kernels, parameters: Mapping[str, Parameters]) -> dict[str,
         "source": {"name": kernels.source, "shape": kernels.inputs},
         "channels": kernels.channels,
         "shape": kernels.shape,
-        **kernels.of(parameters),
+        **{name: in_pieces(values) for name, values in kernels.of(parameters).items()},
     }

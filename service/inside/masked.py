@@ -42,13 +42,5 @@ def _compute(graph: Graph, layer: Layer, value: str, name: str) -> str:
         return graph.node("Relu", [value], name)
     if layer.operator == "Gemm":
         return graph.node("Gemm", [graph.node("Flatten", [value], f"{name}.flat", axis=1), *parameters], name, transB=1)
-    assert layer.kernel is not None and layer.stride is not None and layer.padding is not None  # noqa: S101
     inputs = [value, *parameters] if layer.operator == "Conv" else [value]
-    return graph.node(
-        layer.operator,
-        inputs,
-        name,
-        kernel_shape=[layer.kernel] * 2,
-        strides=[layer.stride] * 2,
-        pads=[layer.padding] * 4,
-    )
+    return graph.node(layer.operator, inputs, name, **layer.window.attributes)

@@ -4,9 +4,11 @@ All of it is computed from the float32 file, by graphs that stand behind it and 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.engine import Activations, Engine, Images
 from service.inside.derivative import derivative_by, seed_of, transposed
@@ -15,6 +17,20 @@ from service.manifest import Manifest
 from service.runtime import Session
 
 _PIECE = 32  # images of a run: more at once are slower each, and need more memory
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Values as linear functions of the pixels, each `offsets` + Σ `weights` · pixel, in grey levels 0–255.
+
+    So they are for as long as the same ReLUs pass and the same maxima are taken (the piecewise-linear view of
+    G. Montúfar et al., "On the Number of Linear Regions of Deep Neural Networks", arXiv:1402.1869). `weights` are
+    float64 (n, height, width), the derivatives that are found in float32, and `offsets` float64 (n,): what is left of
+    the values where all pixels are black, summed in float64.
+    """
+
+    weights: NDArray[np.float64]
+    offsets: NDArray[np.float64]
 
 
 class Probe:
@@ -58,6 +74,22 @@ class Probe:
         seeds = {seed_of(names[-1]): nothing, seed_of(layer): seed}
         found = self._transposed.run([derivative_by(name) for name in before], {before[0]: images, **seeds})
         return dict(zip(before, found.values(), strict=True))
+
+    def linear(self, images: Images, layer: str, seed: Activations) -> Linear:
+        """Σ `seed` · layer as a function of each image's pixels; all of it as `gradients` has it.
+
+        Raises:
+            EngineError: the run failed.
+        """
+        derivatives = self.gradients(images, layer, seed) | {layer: seed}
+        parameters = self.engine.parameters
+        weights = derivatives[self.manifest.input.name][:, 0].astype(np.float64) + 0.0  # no −0 where there is nothing
+        offsets = -float(parameters["mean"]) * weights.sum(axis=(1, 2))
+        for each in self.manifest.layers:
+            if each.parameters and each.name in derivatives:
+                by_place = derivatives[each.name].reshape(len(seed), each.shape[0], -1)
+                offsets += by_place.sum(axis=2, dtype=np.float64) @ parameters[f"{each.name}.bias"]
+        return Linear(weights, offsets)
 
     def answer(self, images: Images) -> tuple[Activations, Activations]:
         """Logits and probabilities, each float32 (n, 10), of as many images as one likes, uint8 (n, 1, 28, 28).

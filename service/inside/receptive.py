@@ -34,10 +34,11 @@ def receptive_fields(layers: Sequence[Layer]) -> list[ReceptiveField | None]:
     whole = False
     fields: list[ReceptiveField | None] = []
     for layer in layers:
-        if layer.kernel is not None and layer.stride is not None:
-            start += ((layer.kernel - 1) / 2 - (layer.padding or 0)) * jump
-            size += (layer.kernel - 1) * jump
-            jump *= layer.stride
+        if layer.kernel is not None:
+            kernel, stride, padding = layer.window
+            start += ((kernel - 1) / 2 - padding) * jump
+            size += (kernel - 1) * jump
+            jump *= stride
         whole = whole or layer.operator == "Gemm"
         fields.append(None if whole else ReceptiveField(size=size, jump=jump, start=start))
     return fields

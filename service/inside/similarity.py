@@ -1,13 +1,16 @@
 """Training digits that the network finds alike: near to a digit by a layer's values, or exciting the same channel."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.encoding import to_png, to_url
 from service.engine import Activations, Engine, Images
 from service.inside.index import Index, directions, index_file, load_index
 from service.inside.receptive import receptive_fields
@@ -45,6 +48,18 @@ class Exemplar(TrainingDigit):
     box: tuple[int, int, int, int] | None
 
 
+class Neighbours(NamedTuple):
+    """The prototypes that are nearest to a digit, nearest first, and the digit that is read in it."""
+
+    digit: int
+    neighbours: Sequence[Neighbour]
+
+    @property
+    def agreement(self) -> float:
+        """The share of them that are that digit."""
+        return sum(neighbour.label == self.digit for neighbour in self.neighbours) / len(self.neighbours)
+
+
 class Similarity:
     """The index of an open model.
 
@@ -78,8 +93,8 @@ class Similarity:
             found[start : start + _BATCH], _ = self._values(self.index.images[rows[start : start + _BATCH], None])
         return found
 
-    def neighbours(self, images: Images, count: int) -> tuple[int, list[Neighbour]]:
-        """The digit that is read in one image, uint8 (1, 1, 28, 28), and the nearest prototypes to it, nearest first.
+    def neighbours(self, images: Images, count: int) -> Neighbours:
+        """So many prototypes, the nearest ones to one image, uint8 (1, 1, 28, 28), and the digit that is read in it.
 
         Every prototype is compared. Of two that are equally near, the one that comes first in MNIST is nearer. A digit
         that is a prototype itself is at distance 0.
@@ -95,7 +110,7 @@ class Similarity:
         distances = np.einsum("pv,pv->p", apart, apart) / 2
         nearest = np.argsort(distances, kind="stable")[:count]
         found = zip(self.index.prototypes[nearest], distances[nearest], strict=True)
-        return int(digit), [Neighbour(*self._digit(row), distance=distance) for row, distance in found]
+        return Neighbours(int(digit), [Neighbour(*self._digit(row), distance=distance) for row, distance in found])
 
     def exemplars(self, layer: Layer, channel: int, count: int) -> list[Exemplar]:
         """The training digits that excite a channel of a layer most, the most excited first.
@@ -136,3 +151,10 @@ class Similarity:
         layer = index_file(self._engine.manifest).layer
         answers = self._engine.inspect(images, [layer, "logits"])
         return directions(answers[layer].reshape(len(images), -1)), answers["logits"].argmax(axis=1)
+
+
+def as_json(digit: TrainingDigit) -> dict[str, Any]:
+    """All that is known of the digit, its image as a PNG in a data URL, for `to_json`."""
+    facts = dict(vars(digit))
+    image = facts.pop("image")
+    return facts | {"image": to_url(to_png(image))}

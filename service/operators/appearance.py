@@ -1,15 +1,12 @@
 """How the values of an operator are shown: as grey levels or as signed colours."""
 
-import io
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from service.painting.colour import paint
+from service.encoding import to_png
+from service.painting.colour import Values, paint
 
-Values = NDArray[np.float32]
 Show = Literal["grey", "range", "signed", "magnitude"]
 
 SHOWS: dict[Show, str] = {
@@ -39,8 +36,8 @@ def usual(bounds: tuple[float, float], *, keeps_brightness: bool) -> Show:
     return "signed" if low < 0 else "range"
 
 
-def look(values: Values, show: Show) -> Appearance:
-    """How values (height, width) look shown that way."""
+def appearance_of(values: Values, show: Show) -> Appearance:
+    """The appearance of values (height, width) that are shown that way."""
     low, high = float(values.min()), float(values.max())
     furthest = max(abs(low), abs(high))
     spans = {"grey": (0.0, 1.0), "range": (low, high), "signed": (-furthest, furthest), "magnitude": (0.0, furthest)}
@@ -55,6 +52,4 @@ def draw(values: Values, appearance: Appearance) -> bytes:
         shown = np.abs(values) if appearance.show == "magnitude" else values
         share = (shown - np.float32(appearance.low)) / np.float32(appearance.high - appearance.low or 1)
         pixels = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return to_png(pixels)

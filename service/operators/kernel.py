@@ -14,7 +14,8 @@ Kernel = NDArray[np.float32]
 LARGEST = 15  # cells along each side
 HEAVIEST = 1_000_000  # a weight's magnitude: sums of 15×15 such products are far from float32's end
 _LONGEST = 8192  # characters: 15×15 numbers with all the digits that float64 has are fewer
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_DIGITS = 64  # characters of a number
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def _identity(size: int) -> Kernel:
@@ -131,7 +132,7 @@ def read_kernel(text: str) -> Kernel:
 
 
 def _weight(text: str) -> float:
-    if not _NUMBER.fullmatch(text):
+    if len(text) > _DIGITS or not _NUMBER.fullmatch(text):
         raise MalformedError(
             f"kernel: '{text[:40]}' is no number; it is to be a name ({', '.join(NAMED)}) or rows of numbers such as "
             "1,0,-1;2,0,-2;1,0,-1"

@@ -1,14 +1,13 @@
 """What an operator made of a picture, as it is answered: facts, headers, and the picture itself."""
 
-import base64
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from service.operators.appearance import Appearance, Show, draw, look, usual
+from service.encoding import to_npy, to_url
+from service.operators.appearance import Appearance, Show, appearance_of, draw, usual
 from service.operators.operation import Operation, Size, Values
 
 _IN_ASCII = str.maketrans({"⌊": "floor(", "⌋": ")", "−": "-", "·": "*"})
@@ -32,7 +31,7 @@ class Outcome:
     def appearance(self) -> Appearance:
         """How the output is shown."""
         bounds, keeps_brightness = self.operation.bounds(), self.operation.keeps_brightness()
-        return look(self.output, self.show or usual(bounds, keeps_brightness=keeps_brightness))
+        return appearance_of(self.output, self.show or usual(bounds, keeps_brightness=keeps_brightness))
 
     def facts(self) -> dict[str, Any]:
         """Everything that is told in JSON, `service.schemas.operators.OperatorAnswer`."""
@@ -52,8 +51,8 @@ class Outcome:
             "minimum": self.output.min(),
             "maximum": self.output.max(),
             "shown": {"show": show, "low": np.float32(low), "high": np.float32(high)},
-            "seen": _url(draw(self.values, _INPUT)),
-            "picture": _url(self.png()),
+            "seen": to_url(draw(self.values, _INPUT)),
+            "picture": to_url(self.png()),
         }
 
     def headers(self) -> dict[str, str]:
@@ -77,15 +76,9 @@ class Outcome:
 
     def npy(self) -> bytes:
         """The output in NumPy's NPY format."""
-        buffer = io.BytesIO()
-        np.save(buffer, self.output, allow_pickle=False)
-        return buffer.getvalue()
+        return to_npy(self.output)
 
 
 def _size(values: Values) -> Size:
     height, width = values.shape
     return Size(width, height)
-
-
-def _url(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

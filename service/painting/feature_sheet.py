@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from service.engine import Activations
 from service.inside.channels import as_text
-from service.inside.features import Activations, Choice, Scale, as_maps, ranges
+from service.inside.features import Choice, Scale, as_maps, ranges
 from service.inside.statistics import statistics
 from service.painting.drawing import Drawing
 from service.painting.sheet import MARGIN, TILE, Sheet, Span, number, share
@@ -44,11 +45,6 @@ class _Section:
         self._values = values
         self._spans = spans
         self._scale = scale
-        facts = statistics(values[np.newaxis])
-        self._flags = [
-            "dead" if dead else "saturated" if saturated else ""
-            for dead, saturated in zip(facts["dead"][0], facts["saturated"][0], strict=True)
-        ]
 
     def draw(self) -> None:
         """Draws it, and leaves a margin below."""
@@ -72,13 +68,18 @@ class _Section:
             numbers = as_text(self._choice.channels)
             which = f": {numbers}" if chosen < count and len(numbers) <= _LISTED else ""
             row = f", {_ROW} a row" if chosen > _ROW else ""
-            return f"{of} values{which}{row} · {self._flags.count('dead')} dead"
+            return f"{of} values{which}{row} · {np.count_nonzero(self._values > 0)} above zero"
         return f"{of} maps of {self._values.shape[2]}×{self._values.shape[1]}"
 
     def _maps(self) -> None:
         cell = max(1, TILE // int(self._values.shape[2]))  # a whole number, so that each value is a square
         places = self._sheet.places(len(self._values))
-        for (x, y), channel, values, flag in zip(places, self._choice.channels, self._values, self._flags, strict=True):
+        facts = statistics(self._values[np.newaxis])
+        flags = [
+            "dead" if dead else "saturated" if saturated else ""
+            for dead, saturated in zip(facts["dead"][0], facts["saturated"][0], strict=True)
+        ]
+        for (x, y), channel, values, flag in zip(places, self._choice.channels, self._values, flags, strict=True):
             span = self._spans[channel]
             title = f"{self._choice.layer.name}, channel {channel}{flag and ', '}{flag}"
             self._sheet.tile(x, y, cell, values, span, title)

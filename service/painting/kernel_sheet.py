@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from service.engine import Activations
 from service.errors import MalformedError
-from service.inside.kernels import Kernels, Parameters
+from service.inside.kernels import Kernels
 from service.painting.drawing import Drawing
 from service.painting.sheet import COLUMNS, GAP, LABELS, MARGIN, TILE, WIDTH, Sheet, Span, number, share
 
@@ -35,7 +36,7 @@ def check_drawable(kernels: Kernels) -> None:
         )
 
 
-def draw_kernels(kernels: Kernels, parameters: Mapping[str, Parameters]) -> Drawing:
+def draw_kernels(kernels: Kernels, parameters: Mapping[str, Activations]) -> Drawing:
     """The kernels' weights as pictures: of a convolution one for each output and input, of a linear layer a unit's.
 
     A unit's weights over maps are maps of the same places, and others stand in rows.
@@ -58,7 +59,7 @@ def draw_kernels(kernels: Kernels, parameters: Mapping[str, Parameters]) -> Draw
 class _Kernels:
     """The kernels' sheet in the making."""
 
-    def __init__(self, sheet: Sheet, kernels: Kernels, arrays: Mapping[str, Parameters], span: Span) -> None:
+    def __init__(self, sheet: Sheet, kernels: Kernels, arrays: Mapping[str, Activations], span: Span) -> None:
         self._sheet = sheet
         self._kernels = kernels
         self._name = kernels.layer.name
@@ -125,7 +126,7 @@ class _Kernels:
                 self._over_maps(weight.reshape(self._kernels.inputs), f"{self._name}, unit {channel}")
             self._sheet.top += GAP
 
-    def _over_maps(self, maps: Parameters, name: str) -> None:
+    def _over_maps(self, maps: Activations, name: str) -> None:
         side = int(maps.shape[2]) * _CELL
         pitch = side + GAP
         row = max(1, (WIDTH - 2 * MARGIN - LABELS) // pitch)

@@ -1,11 +1,12 @@
 """A drawing painted as a PNG (W3C, "Portable Network Graphics", third edition), by Pillow."""
 
-import io
 import math
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from service.painting.drawing import Colours, Drawing, Text
+from service.encoding import to_png
+from service.painting.drawing import Drawing, Text
 
 _FINER = 4  # times, that texts are drawn and then reduced: at their size letters would stand on whole pixels, uneven
 _SHARES = {"start": 0.0, "middle": 0.5, "end": 1.0}  # of a text's width that is left of its place
@@ -21,12 +22,7 @@ def as_png(drawing: Drawing) -> bytes:
     fonts = {size: ImageFont.load_default(_FINER * size) for size in {text.size for text in drawing.texts}}
     for text in drawing.texts:
         _write(painted, text, fonts[text.size])
-    return _encode(painted)
-
-
-def colours_as_png(colours: Colours) -> bytes:
-    """Colours (height, width, 3) as an RGB PNG of one pixel each."""
-    return _encode(Image.fromarray(colours))
+    return to_png(np.asarray(painted))
 
 
 def _write(painted: Image.Image, text: Text, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
@@ -37,9 +33,3 @@ def _write(painted: Image.Image, text: Text, font: ImageFont.FreeTypeFont | Imag
     mask = Image.new("L", (math.ceil(length) + 2 * _FINER, 2 * above * _FINER))
     ImageDraw.Draw(mask).text(((left - x) * _FINER, above * _FINER), words, 255, font, anchor="ls")
     painted.paste(text.colour, (x, text.y - above), mask.reduce(_FINER))
-
-
-def _encode(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()

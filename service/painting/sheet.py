@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inside.channels import Channels
-from service.painting.colour import DIVERGING, SEQUENTIAL, paint
-from service.painting.drawing import INK, Anchor, Drawing, Picture, Text
+from service.painting.colour import DIVERGING, SEQUENTIAL, Values, paint
+from service.painting.drawing import INK, Anchor, Colours, Drawing, Picture, Text
 
 MARGIN = 16
 GAP = 8
@@ -19,8 +19,6 @@ HEADING = 44  # pixels of height, legend included
 LABELS = 28  # pixels of width, of the numbers of rows
 WIDTH = 2 * MARGIN + COLUMNS * (TILE + GAP) - GAP
 _LEGEND = 160  # pixels of width
-
-Values = NDArray[np.float32]
 
 
 class Span(NamedTuple):
@@ -52,10 +50,11 @@ def extremes(values: Values) -> str:
 
 
 class Sheet:
-    """A drawing in the making. `top` is where its next part begins, in pixels."""
+    """A drawing in the making. `title` says of what it is, and `top` where its next part begins, in pixels."""
 
     def __init__(self, title: str) -> None:
         self._drawing = Drawing(title, WIDTH, MARGIN)
+        self.title = title
         self.top = MARGIN
 
     def finished(self) -> Drawing:
@@ -93,13 +92,25 @@ class Sheet:
         if right:
             self.text(x + TILE, y + TILE + 11, right, ink=ink, anchor="end")
 
-    def tile(self, x: int, y: int, cell: int, values: Values, span: Span, title: str) -> None:
-        """Values (height, width) as squares of `cell` pixels; `title` says which they are."""
-        height, width = values.shape
+    def tile(
+        self, x: int, y: int, cell: int, values: Values, span: Span, title: str, beneath: Values | None = None
+    ) -> None:
+        """Values (height, width) as squares of `cell` pixels; `title` says which they are.
+
+        `beneath`, of the same shape and from 0 to 1, is what is left of each colour's light.
+        """
         colours = paint(values, span.low, span.high, signed=span.signed)
-        self._drawing.pictures.append(
-            Picture(x, y, width * cell, height * cell, colours, f"{title}: {extremes(values)}")
-        )
+        if beneath is not None:
+            colours = np.rint(colours * beneath[..., np.newaxis]).astype(np.uint8)
+        self._picture(x, y, cell, colours, f"{title}: {extremes(values)}")
+
+    def grey(self, x: int, y: int, cell: int, levels: NDArray[np.uint8], title: str) -> None:
+        """Grey levels (height, width) as squares of `cell` pixels."""
+        self._picture(x, y, cell, levels[..., np.newaxis].repeat(3, axis=2), title)
+
+    def _picture(self, x: int, y: int, cell: int, colours: Colours, title: str) -> None:
+        height, width = colours.shape[:2]
+        self._drawing.pictures.append(Picture(x, y, width * cell, height * cell, colours, title))
 
     def strip(self, values: Values, numbers: Channels, cell: int, row: int, span: Span, name: str) -> None:
         """Values (n,) that have no places, `row` of them a row; each row is labelled by the number of its first one."""

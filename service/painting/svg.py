@@ -4,12 +4,11 @@ It has no script and no style sheet and names nothing outside itself, so that a 
 policy may hold it.
 """
 
-import base64
 from collections.abc import Iterator
 from html import escape
 
+from service.encoding import to_png, to_url
 from service.painting.drawing import Drawing, Picture, Text
-from service.painting.png import colours_as_png
 
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -31,9 +30,10 @@ def _lines(drawing: Drawing) -> Iterator[str]:
 
 def _image(picture: Picture) -> str:
     place = f'x="{picture.x}" y="{picture.y}" width="{picture.width}" height="{picture.height}"'
-    url = "data:image/png;base64," + base64.b64encode(colours_as_png(picture.colours)).decode()
     look = 'preserveAspectRatio="none" image-rendering="pixelated"'
-    return f'<image {place} {look} href="{url}"><title>{escape(picture.title)}</title></image>'
+    return (
+        f'<image {place} {look} href="{to_url(to_png(picture.colours))}"><title>{escape(picture.title)}</title></image>'
+    )
 
 
 def _text(text: Text) -> str:

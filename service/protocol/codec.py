@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, Field, StrictBool, StrictInt, ValidationError
 
-from service.answer import to_json
+from service.answer import in_pieces, to_json
+from service.engine import Activations
 from service.errors import MalformedError, TooLargeError
 from service.image import PIXELS
-from service.inside.features import Activations
 from service.manifest import Manifest
 from service.protocol.inference import (
     Inference,
@@ -237,7 +237,7 @@ def encode(inference: Inference, values: Mapping[str, Activations], manifest: Ma
             tensor["parameters"] = {"binary_data_size": len(data)}
             behind.append(data)
         else:
-            tensor["data"] = content
+            tensor["data"] = content if output.classes else in_pieces(content)
         tensors.append(tensor)
     json = to_json(_answer(manifest, inference.id) | {"outputs": tensors})
     return b"".join((json, *behind)), len(json) if behind else None

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine import Activations
 from service.errors import MalformedError, TooLargeError, UnknownError
 from service.image import Pixels
-from service.inside.features import Activations
 from service.manifest import Manifest
 from service.prediction import Prediction
 from service.predictor import Predictor
@@ -226,5 +226,5 @@ async def execute(
         prediction = await predictor.predict(inference.pixels, deadline=deadline, gone=gone)
         values = predicted(selection, prediction)
     if selection.layers:
-        values |= await predictor.inspect(inference.pixels, selection.layers, deadline=deadline)
+        values |= await predictor.inspect(inference.pixels, selection.layers, deadline=deadline, gone=gone)
     return values

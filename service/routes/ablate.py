@@ -1,17 +1,17 @@
 """`POST /v1/ablate`: the answer without some channels."""
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.answer import json_answer
+from service.answer import to_json
 from service.call import Call
 from service.image import as_images
-from service.inside.ablation import Silenced, ablate, choose_channels, choose_layer
+from service.inside.ablation import ablate, as_json, choose_layer, choose_silenced
 from service.intake import REQUEST_BODY, read_digit
+from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas.attribution import AblationAnswer
 from service.state import SharedPredictor, SharedState
@@ -21,6 +21,7 @@ router = APIRouter(tags=["digitscope"])
 
 @router.post(
     "/v1/ablate",
+    summary="Tells the answer without some channels",
     response_class=Response,
     responses=ERRORS | {200: {"model": AblationAnswer, "description": "The answers with and without the channels"}},
     openapi_extra={"requestBody": REQUEST_BODY},
@@ -34,8 +35,8 @@ async def ablation(
         Query(description="conv1, relu1, pool1, conv2, relu2, pool2, fc1 or fc1_relu (default the last convolution)"),
     ] = None,
     channels: Annotated[
-        str | None,
-        Query(description="to silence together, such as 5,6; without it, each channel of the layer in turn, alone"),
+        list[str] | None,
+        Query(description="to silence together, such as 0,3,5-7; without it, each channel of the layer in turn, alone"),
     ] = None,
     preprocess: PreprocessQuery = "mnist",
 ) -> Response:
@@ -45,19 +46,15 @@ async def ablation(
     with its bias (and BatchNorm, which is folded in) that becomes zero, and passes the ReLU as zero; so silencing
     conv1, relu1 or pool1 comes to the same.
     """
-    chosen = choose_layer(predictor.engine.manifest, layer)
-    choices = choose_channels(chosen, channels)
-    image = as_images(await read_digit(Call.of(request, state), preprocess, predictor, state.settings))
-    before, silenced = await predictor.look(lambda: ablate(predictor.probe, image, chosen, choices))
-    return json_answer(
-        {
-            "model": predictor.model_name,
-            "layer": chosen.name,
-            "before": asdict(before),
-            "silenced": [_as_json(each) for each in silenced],
-        }
-    )
+    manifest = predictor.engine.manifest
+    chosen = choose_layer(manifest, layer)
+    choices = choose_silenced(chosen, channels or [])
+    call = Call.of(request, state)
+    image = as_images(await read_digit(call, preprocess, predictor, state.settings))
 
+    def content() -> bytes:
+        found = ablate(predictor.probe, image, chosen, choices)
+        return to_json({"model": predictor.model_name, "layer": chosen.name, **as_json(*found)})
 
-def _as_json(silenced: Silenced) -> dict[str, Any]:
-    return {"channels": silenced.channels, **asdict(silenced.reply), "difference": silenced.difference}
+    body = await predictor.look(content, gone=call.gone)
+    return Response(body, media_type="application/json", headers=model_headers(manifest))

@@ -1,26 +1,21 @@
 """`POST /v1/attribution`: which pixels an answer rests on."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.accept import preferred
 from service.answer import to_json
 from service.call import Call
-from service.engine import Activations, Images
+from service.encoding import to_npy
 from service.errors import MalformedError
 from service.image import as_images
-from service.inside.attribution import LARGEST_SQUARE, SQUARE, UNITS, Attribution, Method, attribute, choose_maps
-from service.inside.faithfulness import Faithfulness, measure
-from service.inside.features import as_npy
-from service.inside.probe import Probe
+from service.inside.attribution import LARGEST_SQUARE, SQUARE, Method, choose_maps
+from service.inside.explanation import as_json, explain
 from service.intake import REQUEST_BODY, read_digit
-from service.painting.overlay import draw_overlay
+from service.painting.attribution_sheet import draw_attribution
+from service.routes.form import PAINTERS, Forms, answer
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas.attribution import AttributionAnswer, AttributionsAnswer
@@ -29,23 +24,20 @@ from service.state import SharedPredictor, SharedState
 router = APIRouter(tags=["digitscope"])
 
 Digit = Literal["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "all"]
-Format = Literal["json", "png", "npy"]
-MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "png": "image/png", "npy": "application/x-npy"}
+Form = Literal["json", "png", "svg", "npy"]
+FORMS = Forms[Form]("json", "png", "svg", "npy")
 
 
 @router.post(
     "/v1/attribution",
+    summary="Shows which pixels an answer rests on",
     response_class=Response,
     responses=ERRORS
     | {
         200: {
             "model": AttributionAnswer | AttributionsAnswer,
             "description": "The map of one digit, or with digit=all those of all ten",
-            "content": {
-                media_type: {"schema": {"type": "string", "format": "binary"}}
-                for name, media_type in MEDIA_TYPES.items()
-                if name != "json"
-            },
+            "content": FORMS.content,
         }
     },
     openapi_extra={"requestBody": REQUEST_BODY},
@@ -64,11 +56,10 @@ async def attribution(
         Query(ge=1, le=LARGEST_SQUARE, description=f"of occlusion: pixels of the square's side (default {SQUARE})"),
     ] = None,
     faithfulness: Annotated[
-        bool, Query(description="also the deletion and insertion curves in JSON, and their areas in a PNG of one map")
+        bool,
+        Query(description="also the deletion and insertion curves in JSON, and their areas in a picture of one map"),
     ] = True,
-    format: Annotated[  # noqa: A002 — the name in the query
-        Format | None, Query(description="of the answer; without it the Accept header decides, and else it is json")
-    ] = None,
+    format: Annotated[Form | None, FORMS.query] = None,  # noqa: A002 — the name in the query
     preprocess: PreprocessQuery = "mnist",
 ) -> Response:
     """Shows which of the pixels support a digit (positive) and which speak against it, by the network that serves.
@@ -78,78 +69,22 @@ async def attribution(
     derivative, and `occlusion` the fall of the logit when a black square covers the pixel. NPY is float32 (28, 28), or
     (10, 28, 28).
     """
-    engine = predictor.engine
-    chosen = format or preferred(request.headers.get("Accept", ""), MEDIA_TYPES, "json")
+    manifest = predictor.engine.manifest
+    form = FORMS.chosen(request, format)
     if layer is not None and method != "gradcam":
         raise MalformedError(f"layer: it is for method=gradcam, and the method is {method}")
     if size is not None and method != "occlusion":
         raise MalformedError(f"size: it is for method=occlusion, and the method is {method}")
-    maps = choose_maps(engine.manifest, layer) if method == "gradcam" else None
-    image = as_images(await read_digit(Call.of(request, state), preprocess, predictor, state.settings))
+    maps = choose_maps(manifest, layer) if method == "gradcam" else None
+    digits = () if digit is None else range(10) if digit == "all" else (int(digit),)
+    measured = faithfulness and (form == "json" or (form in PAINTERS and digit != "all"))
+    call = Call.of(request, state)
+    image = as_images(await read_digit(call, preprocess, predictor, state.settings))
 
-    def work() -> bytes:
-        probe = predictor.probe
-        guess = _guess(probe, image)
-        digits = range(10) if digit == "all" else [guess["digit"] if digit is None else int(digit)]
-        found = attribute(probe, image, method, digits, maps=maps, size=size or SQUARE)
-        if chosen == "npy":
-            return _as_npy(found)
-        measured: dict[int, Faithfulness] = {}
-        if faithfulness and (chosen == "json" or len(found) == 1):
-            measured = measure(probe, image, {each.digit: each.map for each in found})
-        if chosen == "png":
-            return _as_png(image, method, found, measured, guess)
-        return to_json({"model": predictor.model_name, **_as_json(method, found, measured, guess)})
+    def content() -> bytes:
+        found = explain(predictor.probe, image, method, digits, maps=maps, size=size or SQUARE, faithfulness=measured)
+        if form in PAINTERS:
+            return PAINTERS[form](draw_attribution(image[0, 0], found))
+        return to_npy(found.maps) if form == "npy" else to_json({"model": predictor.model_name, **as_json(found)})
 
-    content = await predictor.look(work)
-    headers = {} if chosen == "json" else model_headers(engine.manifest)
-    return Response(content, media_type=MEDIA_TYPES[chosen], headers=headers)
-
-
-def _guess(probe: Probe, image: Images) -> dict[str, Any]:
-    _, (probabilities,) = probe.answer(image)
-    return {"digit": int(probabilities.argmax()), "confidence": probabilities.max()}
-
-
-def _as_npy(found: Sequence[Attribution]) -> bytes:
-    maps: Activations = np.stack([each.map for each in found])
-    return as_npy({"map": maps if len(maps) > 1 else maps[0]})
-
-
-def _as_json(
-    method: Method, found: Sequence[Attribution], measured: dict[int, Faithfulness], guess: dict[str, Any]
-) -> dict[str, Any]:
-    head = {"method": method, "prediction": guess, "unit": UNITS[method]}
-    digits = [
-        {"digit": each.digit, "map": each.map, "bound": each.bound}
-        | ({"faithfulness": asdict(measured[each.digit])} if measured else {})
-        | (asdict(each.completeness) if each.completeness else {})
-        for each in found
-    ]
-    return head | (digits[0] if len(digits) == 1 else {"digits": digits})
-
-
-def _as_png(
-    image: Images,
-    method: Method,
-    found: Sequence[Attribution],
-    measured: dict[int, Faithfulness],
-    guess: dict[str, Any],
-) -> bytes:
-    bound = max(each.bound for each in found)
-    whose = str(found[0].digit) if len(found) == 1 else "each digit"
-    lines = [f"the network reads {guess['digit']} with {guess['confidence']:.1%}; the scale is in {UNITS[method]}"]
-    if measured:
-        deletion, insertion = measured[found[0].digit].deletion, measured[found[0].digit].insertion
-        lines += [
-            f"deletion {deletion.area:.2f} (random order {deletion.random_area:.2f}, less is better)",
-            f"insertion {insertion.area:.2f} (random order {insertion.random_area:.2f}, more is better)",
-        ]
-    maps = {f"{each.digit}: to {each.bound:.2g}": each.map for each in found}
-    return draw_overlay(
-        image[0, 0],
-        maps,
-        f"{method} for {whose}",
-        lines,
-        (f"-{bound:.3g} against it", "0", f"supports it {bound:.3g}"),
-    )
+    return answer(await predictor.look(content, gone=call.gone), form, model_headers(manifest))

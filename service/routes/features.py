@@ -8,13 +8,14 @@ from starlette.responses import Response
 
 from service.answer import to_json
 from service.call import Call
+from service.encoding import to_npy, to_npz
 from service.errors import MalformedError
 from service.image import PIXELS, as_images
 from service.inside.channels import as_text
-from service.inside.features import Choice, Scale, as_json, as_npy, as_npz, choose
+from service.inside.features import Choice, Scale, as_json, choose
 from service.intake import REQUEST_BODY, read_digits
 from service.painting.feature_sheet import draw_features
-from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, Form, FormQuery, chosen_form
+from service.routes.form import PAINTERS, ChannelsQuery, Form, Forms, answer
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas.features import FeaturesAnswer
@@ -22,11 +23,14 @@ from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])
 
+FORMS = Forms[Form]("png", "svg", "json", "npy", "npz")
+
 
 @router.post(
     "/v1/features",
+    summary="Shows what each layer makes of pictures",
     response_class=Response,
-    responses=ERRORS | {200: {"model": FeaturesAnswer, "description": "The feature maps", "content": CONTENT}},
+    responses=ERRORS | {200: {"model": FeaturesAnswer, "description": "The feature maps", "content": FORMS.content}},
     openapi_extra={"requestBody": REQUEST_BODY},
 )
 async def features(
@@ -38,7 +42,7 @@ async def features(
         Query(description="conv1, relu1, pool1, conv2, relu2, pool2, fc1, fc1_relu; several, or all (default conv1)"),
     ] = None,
     channels: ChannelsQuery = None,
-    format: FormQuery = None,  # noqa: A002 — the name in the query
+    format: Annotated[Form | None, FORMS.query] = None,  # noqa: A002 — the name in the query
     scale: Annotated[
         Scale, Query(description="a picture's colours span each map's values, a layer's, or those of all its layers")
     ] = "layer",
@@ -54,15 +58,16 @@ async def features(
 
     JSON has the statistics of each channel too. A channel is `dead` on a picture where none of its values is above
     zero, so that its ReLU passes nothing, and `saturated` where all of them are, so that its ReLU cuts nothing and
-    the unit is merely linear. A unit of a linear layer has one value and is always either.
+    the unit is merely linear. Both are null for a linear layer, whose units have one value each and would be either.
 
     The headers X-Digitscope-Model, -SHA256, -Layers, -Channels and -Scale say which model answered, the shape of each
     layer in the answer, which channels that are, and over what its colours span; numbers are never scaled.
     """
     manifest = predictor.engine.manifest
     choices = choose(manifest, layer or ["conv1"], channels or [])
-    form = chosen_form(request, format)
-    pixels, _ = await read_digits(Call.of(request, state), preprocess, predictor, state.settings)
+    form = FORMS.chosen(request, format)
+    call = Call.of(request, state)
+    pixels, _ = await read_digits(call, preprocess, predictor, state.settings)
     _check(form, len(pixels) // PIXELS, len(choices))
 
     def content() -> bytes:
@@ -73,15 +78,14 @@ async def features(
         if form == "json":
             return to_json({"model": predictor.model_name, "layers": as_json(choices, activations, values=values)})
         chosen = {choice.layer.name: choice.of(activations[choice.layer.name]) for choice in choices}
-        return as_npy(chosen) if form == "npy" else as_npz(chosen)
+        return to_npz(chosen) if form == "npz" else to_npy(*chosen.values())
 
     headers = model_headers(manifest) | {
         "X-Digitscope-Layers": ", ".join(map(_shape, choices)),
         "X-Digitscope-Channels": as_text(choices[0].channels) if channels else "all",
         "X-Digitscope-Scale": scale if form in PAINTERS else "none",
-        "Vary": "Accept",
     }
-    return Response(await predictor.look(content), media_type=MEDIA_TYPES[form], headers=headers)
+    return answer(await predictor.look(content, gone=call.gone), form, headers)
 
 
 def _check(form: Form, pictures: int, layers: int) -> None:

@@ -1,4 +1,4 @@
-"""Headers of answers that are no JSON of the service's own."""
+"""Headers of every answer in which the model has a part."""
 
 from service.manifest import Manifest
 

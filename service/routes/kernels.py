@@ -1,15 +1,17 @@
 """`GET /v1/model/layers/{layer}/kernels`: the weights of the network that serves."""
 
+from typing import Annotated
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answer import to_json
+from service.encoding import to_npy, to_npz
 from service.inside.channels import as_text
-from service.inside.features import as_npy, as_npz
 from service.inside.kernels import as_json, choose_kernels
 from service.painting.kernel_sheet import check_drawable, draw_kernels
-from service.routes.form import CONTENT, MEDIA_TYPES, PAINTERS, ChannelsQuery, FormQuery, chosen_form
+from service.routes.form import PAINTERS, ChannelsQuery, Form, Forms, answer
 from service.routes.headers import model_headers
 from service.routes.predict import ERRORS
 from service.routes.unchanged import entity_tag, is_known
@@ -18,13 +20,16 @@ from service.state import SharedPredictor
 
 router = APIRouter(tags=["digitscope"])
 
+FORMS = Forms[Form]("png", "svg", "json", "npy", "npz")
+
 
 @router.get(
     "/v1/model/layers/{layer}/kernels",
+    summary="Shows the weights of a layer",
     response_class=Response,
     responses=ERRORS
     | {
-        200: {"model": KernelsAnswer, "description": "The weights", "content": CONTENT},
+        200: {"model": KernelsAnswer, "description": "The weights", "content": FORMS.content},
         304: {"description": "They are those whose ETag If-None-Match names"},
     },
 )
@@ -33,7 +38,7 @@ async def kernels(
     predictor: SharedPredictor,
     layer: str,
     channels: ChannelsQuery = None,
-    format: FormQuery = None,  # noqa: A002 — the name in the query
+    format: Annotated[Form | None, FORMS.query] = None,  # noqa: A002 — the name in the query
 ) -> Response:
     """Shows the weights of a layer that has any: conv1, conv2, fc1, logits, from the very ONNX file that serves.
 
@@ -45,7 +50,7 @@ async def kernels(
     """
     engine = predictor.engine
     chosen = choose_kernels(engine.manifest, layer, channels or [])
-    form = chosen_form(request, format)
+    form = FORMS.chosen(request, format)
     if form in PAINTERS:
         check_drawable(chosen)
     shown = as_text(chosen.channels)
@@ -60,11 +65,11 @@ async def kernels(
         if form == "json":
             return to_json({"model": predictor.model_name, **as_json(chosen, engine.parameters)})
         arrays = chosen.of(engine.parameters)
-        return as_npz(arrays) if form == "npz" else as_npy({"weight": arrays["weight"]})
+        return to_npz(arrays) if form == "npz" else to_npy(arrays["weight"])
 
     headers = model_headers(engine.manifest) | {
         "X-Digitscope-Layers": f"{layer}={'x'.join(map(str, chosen.shape))}",
         "X-Digitscope-Channels": shown if channels else "all",
         "X-Digitscope-Folded": chosen.folded or "none",
     }
-    return Response(await predictor.look(content), media_type=MEDIA_TYPES[form], headers=headers | caching)
+    return answer(await predictor.look(content), form, headers | caching)

@@ -1,6 +1,6 @@
 """`POST /v1/neighbours`, `GET /v1/model/layers/{layer}/exemplars`: training digits that the network finds alike."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
@@ -9,13 +9,12 @@ from starlette.responses import Response
 from service.answer import to_json
 from service.call import Call
 from service.errors import MalformedError
-from service.image import as_images, as_png_url
-from service.inside.features import choose_layers
+from service.image import as_images
 from service.inside.index import EXEMPLARS, index_file
-from service.inside.similarity import TrainingDigit
+from service.inside.layers import layer_named
+from service.inside.similarity import as_json
 from service.intake import REQUEST_BODY, read_digit
-from service.layer import Layer
-from service.predictor import Predictor
+from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.routes.unchanged import entity_tag, is_known
 from service.schemas.neighbours import ExemplarsAnswer, NeighboursAnswer
@@ -26,6 +25,7 @@ router = APIRouter(tags=["digitscope"])
 
 @router.post(
     "/v1/neighbours",
+    summary="Finds the training digits most similar to a picture",
     response_class=Response,
     responses=ERRORS | {200: {"model": NeighboursAnswer, "description": "The nearest training digits"}},
     openapi_extra={"requestBody": REQUEST_BODY},
@@ -42,13 +42,31 @@ async def neighbours(
     They are near by the values of a layer, of which every prototype is compared: some thousand training digits that
     were chosen to stand for all. Each is with its label and its place in MNIST's training set, counted from 0.
     """
-    index_file(predictor.engine.manifest)  # refused before a picture is read
-    pixels = await read_digit(Call.of(request, state), preprocess, predictor, state.settings)
-    return Response(await predictor.look(lambda: _neighbours(predictor, pixels, count)), media_type="application/json")
+    manifest = predictor.engine.manifest
+    entry = index_file(manifest)  # refused before a picture is read
+    call = Call.of(request, state)
+    image = as_images(await read_digit(call, preprocess, predictor, state.settings))
+
+    def content() -> bytes:
+        found = predictor.similarity.neighbours(image, count)
+        return to_json(
+            {
+                "model": predictor.model_name,
+                "layer": entry.layer,
+                "metric": entry.metric,
+                "digit": found.digit,
+                "agreement": found.agreement,
+                "neighbours": [as_json(neighbour) for neighbour in found.neighbours],
+            }
+        )
+
+    body = await predictor.look(content, gone=call.gone)
+    return Response(body, media_type="application/json", headers=model_headers(manifest))
 
 
 @router.get(
     "/v1/model/layers/{layer}/exemplars",
+    summary="Finds the training digits that excite a channel most",
     response_class=Response,
     responses=ERRORS
     | {
@@ -68,7 +86,7 @@ async def exemplars(
     All digits that trained the network were asked when it was made. The values are of the network that serves.
     """
     manifest = predictor.engine.manifest
-    chosen = _one_layer(choose_layers(manifest, [layer]))
+    chosen = layer_named(manifest, layer, manifest.features, "is the answer itself and has no exemplars")
     if channel >= chosen.shape[0]:
         raise MalformedError(f"channel: {chosen.name} has 0 to {chosen.shape[0] - 1}")
     tag = entity_tag(
@@ -77,44 +95,17 @@ async def exemplars(
     headers = {"ETag": tag, "Cache-Control": "no-cache"}  # kept, but asked for each time: another model may come
     if is_known(request.headers.get("If-None-Match", ""), tag):
         return Response(status_code=304, headers=headers)
-    content = await predictor.look(lambda: _exemplars(predictor, chosen, channel, count))
-    return Response(content, media_type="application/json", headers=headers)
 
+    def content() -> bytes:
+        found = predictor.similarity.exemplars(chosen, channel, count)
+        return to_json(
+            {
+                "model": predictor.model_name,
+                "layer": chosen.name,
+                "channel": channel,
+                "exemplars": [as_json(exemplar) for exemplar in found],
+            }
+        )
 
-def _one_layer(layers: tuple[Layer, ...]) -> Layer:
-    if len(layers) != 1:
-        raise MalformedError(f"the digits are those of one layer, and {len(layers)} are asked for")
-    return layers[0]
-
-
-def _neighbours(predictor: Predictor, pixels: bytes, count: int) -> bytes:
-    digit, found = predictor.similarity.neighbours(as_images(pixels), count)
-    entry = index_file(predictor.engine.manifest)
-    return to_json(
-        {
-            "model": predictor.model_name,
-            "layer": entry.layer,
-            "metric": entry.metric,
-            "digit": digit,
-            "agreement": sum(neighbour.label == digit for neighbour in found) / len(found),
-            "neighbours": [_shown(neighbour) for neighbour in found],
-        }
-    )
-
-
-def _exemplars(predictor: Predictor, layer: Layer, channel: int, count: int) -> bytes:
-    found = predictor.similarity.exemplars(layer, channel, count)
-    return to_json(
-        {
-            "model": predictor.model_name,
-            "layer": layer.name,
-            "channel": channel,
-            "exemplars": [_shown(exemplar) for exemplar in found],
-        }
-    )
-
-
-def _shown(digit: TrainingDigit) -> dict[str, Any]:
-    facts = dict(vars(digit))
-    image = facts.pop("image")
-    return facts | {"image": as_png_url(image.tobytes())}
+    body = await predictor.look(content)
+    return Response(body, media_type="application/json", headers=model_headers(manifest) | headers)

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.accept import preferred
-from service.answer import json_answer
+from service.answer import json_answer, to_json
 from service.call import Call
 from service.image import decode, open_picture
 from service.intake import PICTURE_BODY, read_file
@@ -16,20 +15,22 @@ from service.luminance import luminance
 from service.operators.appearance import SHOWS, Show
 from service.operators.catalogue import catalogue, choose_operation
 from service.operators.kernel import LARGEST, NAMED
-from service.operators.operation import MOST_PIXELS, Operation, Operator
+from service.operators.operation import MOST_PIXELS, Operator
 from service.operators.outcome import Outcome
+from service.routes.form import Forms, answer
 from service.routes.predict import ERRORS
 from service.schemas.operators import OperatorAnswer, OperatorsAnswer
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])
 
-Format = Literal["png", "json", "npy"]
-MEDIA_TYPES: dict[Format, str] = {"png": "image/png", "json": "application/json", "npy": "application/x-npy"}
+Form = Literal["png", "json", "npy"]
+FORMS = Forms[Form]("png", "json", "npy")
 
 
 @router.get(
     "/v1/operators",
+    summary="Lists the operators and the named kernels",
     response_class=Response,
     responses=ERRORS | {200: {"model": OperatorsAnswer, "description": "The operators"}},
 )
@@ -40,17 +41,14 @@ async def operators() -> Response:
 
 @router.post(
     "/v1/operators",
+    summary="Applies one operator to a picture",
     response_class=Response,
     responses=ERRORS
     | {
         200: {
             "model": OperatorAnswer,
             "description": "What the operator makes of the picture",
-            "content": {
-                media_type: {"schema": {"type": "string", "format": "binary"}}
-                for name, media_type in MEDIA_TYPES.items()
-                if name != "json"
-            },
+            "content": FORMS.content,
         }
     },
     openapi_extra={"requestBody": PICTURE_BODY},
@@ -92,9 +90,7 @@ async def operate(
         Show | None,
         Query(description="; ".join(f"{name}: {how}" for name, how in SHOWS.items()) + " (default: what suits)"),
     ] = None,
-    format: Annotated[  # noqa: A002 — the name in the query
-        Format | None, Query(description="of the answer; without it the Accept header decides, and else it is png")
-    ] = None,
+    format: Annotated[Form | None, FORMS.query] = None,  # noqa: A002 — the name in the query
 ) -> Response:
     """Applies one building block of a convolutional network to any picture, by ONNX Runtime.
 
@@ -104,16 +100,17 @@ async def operate(
     NPY tell sizes, formulas, and the smallest and the largest value.
     """
     operation = choose_operation(operator, kernel, size, stride, padding)
-    chosen = format or preferred(request.headers.get("Accept", ""), MEDIA_TYPES, "png")
-    data = await read_file(Call.of(request, state), state.settings)
+    form = FORMS.chosen(request, format)
+    call = Call.of(request, state)
+    data = await read_file(call, state.settings)
     most = min(MOST_PIXELS, state.settings.max_pixels)
-    return await predictor.look(lambda: _answer(operation, data, most, show, chosen))
 
+    def content() -> tuple[bytes, dict[str, str]]:
+        values = luminance(decode(open_picture(data, most)))
+        outcome = Outcome(operation, values, operation.run(values), show)
+        if form == "json":
+            return to_json(outcome.facts()), {}
+        return outcome.png() if form == "png" else outcome.npy(), outcome.headers()
 
-def _answer(operation: Operation, data: bytes, most: int, show: Show | None, chosen: Format) -> Response:
-    values = luminance(decode(open_picture(data, most)))
-    outcome = Outcome(operation, values, operation.run(values), show)
-    if chosen == "json":
-        return json_answer(outcome.facts())
-    content = outcome.png() if chosen == "png" else outcome.npy()
-    return Response(content, media_type=MEDIA_TYPES[chosen], headers=outcome.headers())
+    body, headers = await predictor.look(content, gone=call.gone)
+    return answer(body, form, headers)

@@ -53,6 +53,7 @@ class _Choices(NamedTuple):
 
 @router.post(
     "/v1/predict",
+    summary="Recognises digits",
     response_class=Response,
     responses=ERRORS | {200: {"model": PredictAnswer, "description": "The predictions"}},
     openapi_extra={"requestBody": REQUEST_BODY, "parameters": _PARAMETERS},

@@ -1,30 +1,28 @@
 """`POST /v1/trace`: why a value of the network is what it is."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.answer import json_answer
+from service.answer import to_json
 from service.call import Call
-from service.engine import Engine, Images
 from service.image import as_images
-from service.inside.trace import Behind, Place, Terms, choose_place, pixels_behind, terms_of
+from service.inside.terms import choose_place
+from service.inside.trace import as_json, trace_value
 from service.intake import REQUEST_BODY, read_digit
-from service.manifest import NORMALISED
+from service.routes.headers import model_headers
 from service.routes.predict import ERRORS, PreprocessQuery
 from service.schemas.trace import TraceAnswer
 from service.state import SharedPredictor, SharedState
 
 router = APIRouter(tags=["digitscope"])
 
-_LARGEST = 24  # terms of a linear layer, which has hundreds
-
 
 @router.post(
     "/v1/trace",
+    summary="Writes out the arithmetic behind one value",
     response_class=Response,
     responses=ERRORS | {200: {"model": TraceAnswer, "description": "The value and its terms"}},
     openapi_extra={"requestBody": REQUEST_BODY},
@@ -56,71 +54,14 @@ async def trace(
     input that is taken has the weight 1, and of a ReLU the input that passes. After folding, `conv1` and `conv2` mean
     convolution and BatchNorm together.
     """
-    place = choose_place(predictor.engine.manifest, layer, channel, y, x)
-    pixels = await read_digit(Call.of(request, state), preprocess, predictor, state.settings)
-    image = as_images(pixels)
-    traced = await predictor.look(lambda: _traced(predictor.engine, image, place, terms, follow=follow))
-    return json_answer({"model": predictor.model_name} | traced)
+    engine = predictor.engine
+    place = choose_place(engine.manifest, layer, channel, y, x)
+    call = Call.of(request, state)
+    image = as_images(await read_digit(call, preprocess, predictor, state.settings))
 
+    def content() -> bytes:
+        traced = trace_value(predictor.probe, image, place, follow=follow)
+        return to_json({"model": predictor.model_name, **as_json(traced, engine.parameters, terms)})
 
-def _traced(engine: Engine, image: Images, place: Place, most: int | None, *, follow: bool) -> dict[str, Any]:
-    parameters = engine.parameters
-    names = [layer.name for layer in engine.manifest.layers]
-    values = {name: value[0] for name, value in engine.inspect(image, names).items()}
-    values[NORMALISED] = (image[0].astype(np.float32) - parameters["mean"]) / parameters["std"]
-    found = terms_of(place, values, parameters)
-    value = values[place.layer.name][place.index]
-    exact = found.bias + float(found.product.sum())
-    normalisation = {name: float(parameters[name]) for name in ("mean", "std")} if place.source == NORMALISED else None
-    answer = {
-        "layer": place.layer.name,
-        "operator": place.layer.operator,
-        "channel": place.channel,
-        "y": place.y,
-        "x": place.x,
-        "value": value,
-        "exact": exact,
-        "difference": float(value) - exact,
-        "source": place.source,
-        "normalisation": normalisation,
-        "bias": found.bias,
-        **_listed(found, most or (_LARGEST if place.layer.operator == "Gemm" else None)),
-        "pixels": None,
-    }
-    if follow:
-        behind = pixels_behind(place, engine.manifest, values, parameters)
-        answer["pixels"] = _followed(behind, image[0, 0], float(value))
-    return answer
-
-
-def _listed(found: Terms, most: int | None) -> dict[str, Any]:
-    """The terms one by one, and those that are left out as one sum."""
-    product = found.product
-    order = np.arange(len(product)) if most is None else np.argsort(-np.abs(product), kind="stable")[:most]
-    running = found.bias + np.cumsum(product[order])
-    columns = [
-        found.channel[order].tolist(),
-        [None] * len(order) if found.y is None else found.y[order].tolist(),
-        [None] * len(order) if found.x is None else found.x[order].tolist(),
-        found.weight[order],
-        found.input[order],
-        product[order].tolist(),
-        found.padding[order].tolist(),
-        running.tolist(),
-    ]
-    names = ("channel", "y", "x", "weight", "input", "product", "padding", "running")
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    left = np.delete(product, order)
-    return {"terms": rows, "rest": {"terms": len(left), "sum": float(left.sum())}}
-
-
-def _followed(behind: Behind, pixels: Images, value: float) -> dict[str, Any]:
-    products = behind.weights * pixels
-    exact = behind.offset + float(products.sum())
-    return {
-        "offset": behind.offset,
-        "weights": behind.weights,
-        "products": products,
-        "exact": exact,
-        "difference": value - exact,
-    }
+    body = await predictor.look(content, gone=call.gone)
+    return Response(body, media_type="application/json", headers=model_headers(engine.manifest))

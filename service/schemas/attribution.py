@@ -41,7 +41,7 @@ class DigitMap(BaseModel):
     sum: float | None = Field(None, description="of the map")
     offset: float | None = Field(None, description="what biases and normalisation add to the sum")
     logit: float | None = Field(None, description="ONNX Runtime's")
-    difference: float | None = Field(None, description="sum + offset − logit, which measures how complete the map is")
+    difference: float | None = Field(None, description="logit − (sum + offset), which measures how complete the map is")
 
 
 class AttributionHead(BaseModel):

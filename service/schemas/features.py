@@ -15,9 +15,13 @@ class Statistics(BaseModel):
     mean: list[list[float]]
     zeros: list[list[float]] = Field(description="the fraction of values that are exactly zero")
     positive: list[list[float]] = Field(description="the fraction of values above zero, which a ReLU passes")
-    dead: list[list[bool]] = Field(description="no value is above zero: the channel's ReLU passes nothing")
-    saturated: list[list[bool]] = Field(
-        description="every value is above zero: the channel's ReLU cuts nothing, so that the unit is merely linear"
+    dead: list[list[bool]] | None = Field(
+        description="no value is above zero: the channel's ReLU passes nothing; null for a linear layer, whose units "
+        "have one value each, which would always be one of the two"
+    )
+    saturated: list[list[bool]] | None = Field(
+        description="every value is above zero: the channel's ReLU cuts nothing, so that the unit is merely linear; "
+        "null for a linear layer"
     )
 
 

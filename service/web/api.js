@@ -2,7 +2,10 @@
 
 async function answered(path, options) {
   const answer = await fetch(path, options);
-  if (!answer.ok) throw new Error((await answer.json()).error);
+  if (!answer.ok) {
+    const { error } = await answer.json().catch(() => ({})); // a proxy's own answer is no JSON
+    throw new Error(error ?? `the service answered ${answer.status}`);
+  }
   return answer;
 }
 
@@ -14,6 +17,7 @@ const get = (path, signal) => json(answered(path, { signal }));
 const prepared = (pixels) => new Blob([pixels], { type: "application/octet-stream" });
 
 export const model = () => get("/v1/model");
+export const modelCard = async () => (await answered("/v1/model/card")).text();
 export const layers = () => get("/v1/model/layers");
 export const palettes = () => get("/palettes.json");
 export const exemplars = (layer, channel, signal) =>
@@ -49,8 +53,8 @@ export async function activations(model, names, pixels, signal) {
   }));
 }
 
-/** What a route that looks inside says of a digit of 784 bytes, such as `trace` or `attribution`. */
-export const look = (route, query, pixels, signal) =>
+/** What a route says of a digit of 784 bytes, such as `trace` or `attribution`. */
+export const ask = (route, query, pixels, signal) =>
   json(post(`/v1/${route}?${new URLSearchParams(query)}`, prepared(pixels), signal));
 
 /** A picture after an operator, as JSON with the picture in it. */

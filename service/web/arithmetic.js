@@ -1,74 +1,87 @@
-// The arithmetic behind one value, written out: its sum, the grids of a convolution, and every term.
+// The arithmetic behind one value, written out: its sum, what each pixel adds, the grids of a convolution, every term.
 
 import { element, facts, grid, scrolling } from "./element.js";
 import { Maps } from "./maps.js";
-import { written } from "./number.js";
+import { magnitude, written } from "./number.js";
 
 export class Arithmetic {
-  #host;
+  #parts;
   #palette;
 
-  constructor(host, palette) {
-    [this.#host, this.#palette] = [host, palette];
+  /** `parts` are elements by their ids: `sum` and `readout` for the sum, `pixels` for its pixels, `arithmetic` for the rest. */
+  constructor(parts, palette) {
+    [this.#parts, this.#palette] = [parts, palette];
     this.clear();
   }
 
   clear() {
-    const hint = "Draw a digit, then point at a value of the network, or choose its place above.";
-    this.#host.replaceChildren(element("p", { className: "note" }, hint));
+    const { sum, readout, pixels, arithmetic } = this.#parts;
+    sum.replaceChildren("Draw a digit, then point at a value of the network, or choose its place above.");
+    for (const part of [readout, pixels, arithmetic]) part.replaceChildren();
+  }
+
+  /** Says why there is none. */
+  fail(problem) {
+    this.clear();
+    this.#parts.sum.replaceChildren(element("span", { className: "problem", role: "alert" }, problem));
   }
 
   /** Shows what `/v1/trace` answers. */
   show(trace) {
-    const parts = [sum(trace), terms(trace), check(trace), this.#pixels(trace.pixels)];
-    if (trace.operator === "Conv") parts.splice(1, 0, this.#grids(trace));
-    this.#host.replaceChildren(...parts);
+    const { sum, readout, pixels, arithmetic } = this.#parts;
+    const text = ` = ${sumOf(trace)}`;
+    sum.replaceChildren(element("output", { id: "value" }, written(trace.value)), text);
+    readout.replaceChildren(element("b", {}, `${placeOf(trace)}: ${written(trace.value)}`), text);
+    pixels.replaceChildren(...this.#pixels(trace.pixels));
+    arithmetic.replaceChildren(...(trace.operator === "Conv" ? this.#grids(trace) : []), terms(trace), check(trace));
   }
 
   /** For each input map the window, the kernel and their products, in colours, and the sum of the products. */
   #grids({ terms, source }) {
     const channels = Map.groupBy(terms, (term) => term.channel);
     const side = Math.sqrt(terms.length / channels.size);
+    const bounds = {};
     const rows = ["input", "weight", "product"].map((key) => {
-      const bound = Math.max(...terms.map((term) => Math.abs(term[key])));
+      bounds[key] = magnitude(terms.map((term) => term[key]));
       return [key, ...Array.from(channels, ([channel, part]) => {
         const values = Float32Array.from(part, (term) => term[key]);
         const cell = element("div");
         const maps = new Maps(cell, [1, side, side], { label: `${key} of map ${channel}: ${Array.from(values, (value) => written(value, 2)).join(" ")}` });
         maps.lay(side > 3 ? 6 : 22, 1);
-        maps.show(values, [bound], true, this.#palette);
+        maps.show(values, [bounds[key]], true, this.#palette);
         return cell;
       })];
     });
     rows.push(["sum", ...Array.from(channels.values(), (part) => written(part.reduce((total, { product }) => total + product, 0), 2))]);
     const names = source === "normalised" ? ["", "image"] : ["map", ...channels.keys()];
-    return scrolling("Window, kernel and products", grid("grids", names, rows));
+    const spans = Object.entries(bounds).map(([key, bound]) => `${key}s ±${written(bound, 2)}`).join(", ");
+    return [
+      scrolling("Window, kernel and products", grid("grids", names, rows)),
+      element("p", { className: "note" }, `The colours span: ${spans}.`),
+    ];
   }
 
   #pixels({ offset, products }) {
     const values = Float32Array.from(products.flat());
-    const figure = element("figure", { className: "pixels" });
-    const maps = new Maps(figure, [1, 28, 28], { label: "What each pixel adds to the value" });
-    maps.lay(4, 1);
-    maps.show(values, [values.reduce((most, value) => Math.max(most, Math.abs(value)), 0)], true, this.#palette);
-    const caption = `What each pixel adds to it, followed back through the maxima that are taken: orange adds, blue takes away. Without any it is ${written(offset)}.`;
-    figure.append(element("figcaption", {}, caption));
-    return figure;
+    const host = element("div");
+    const maps = new Maps(host, [1, 28, 28], { label: "What each pixel adds to the value" });
+    maps.lay(5, 1);
+    maps.show(values, [magnitude(values)], true, this.#palette);
+    const caption = `what each pixel adds, up to ±${written(magnitude(values), 2)}; ${written(offset, 2)} without any`;
+    return [host, element("figcaption", {}, caption)];
   }
 }
 
-function sum({ operator, value, exact, bias, terms, rest }) {
-  const count = terms.length + rest.terms;
-  const added = exact - bias;
-  const products = `${written(bias)} (bias) ${added < 0 ? "−" : "+"} ${written(Math.abs(added))} (${count} products)`;
+function placeOf({ layer, channel, y, x }) {
+  return y === null ? `${layer} ${channel}` : `${layer} ${channel} (${y}, ${x})`;
+}
+
+function sumOf({ operator, exact, bias, terms, rest }) {
   const inputs = terms.map(({ input }) => written(input));
-  const text = {
-    Conv: () => products,
-    Gemm: () => products,
-    Relu: () => `max(0, ${inputs[0]})`,
-    MaxPool: () => `max(${inputs.join(", ")})`,
-  }[operator]();
-  return element("p", { className: "sum" }, element("output", { id: "value" }, written(value)), ` = ${text}`);
+  if (operator === "Relu") return `max(0, ${inputs[0]})`;
+  if (operator === "MaxPool") return `max(${inputs.join(", ")})`;
+  const added = exact - bias;
+  return `${written(bias)} (bias) ${added < 0 ? "−" : "+"} ${written(Math.abs(added))} (${terms.length + rest.terms} products)`;
 }
 
 function terms({ terms, rest, exact, source }) {

@@ -11,10 +11,10 @@ export class Attribution {
   #asking;
   #pixels = null;
 
-  /** `parts` are the elements by their ids, `seen` shows the map, `service` has `look`, `offer` what can be copied. */
-  constructor(parts, seen, service, { offer, failed, changed }) {
+  /** `parts` are the elements by their ids, `seen` shows the map, `service` has `ask`, `offer` what can be copied. */
+  constructor(parts, seen, service, { offer, changed }) {
     [this.#parts, this.#seen, this.#service, this.#offer] = [parts, seen, service, offer];
-    this.#asking = new Newest(failed);
+    this.#asking = new Newest((problem) => this.#say(problem));
     parts.target.append(...Array.from({ length: 10 }, (_, digit) => new Option(digit)));
     for (const choice of [parts.method, parts.target]) {
       choice.addEventListener("change", () => {
@@ -39,25 +39,30 @@ export class Attribution {
   #ask() {
     const { method, target } = this.#parts;
     const pixels = this.#pixels;
-    this.#parts["attribution-legend"].hidden = !method.value;
     this.#asking.stop();
     if (pixels && method.value) {
       const query = { method: method.value, ...(target.value && { digit: target.value }) };
-      this.#asking.ask((signal) => this.#service.look("attribution", query, pixels, signal), (answer) => {
+      this.#asking.ask((signal) => this.#service.ask("attribution", query, pixels, signal), (answer) => {
         this.#seen.cover(answer.map.flat());
-        this.#parts["attribution-note"].textContent = note(answer);
+        this.#say(note(answer));
         this.#offer("attribution", { path: "/v1/attribution", query });
       }, 60);
       return;
     }
     this.#seen.cover(null);
-    this.#parts["attribution-note"].textContent = "";
+    this.#say("");
     this.#offer("attribution", null);
+  }
+
+  #say(sentence) {
+    this.#parts["attribution-note"].textContent = sentence;
   }
 }
 
-function note({ digit, faithfulness: { deletion, insertion } }) {
-  const mean = (area) => percent(area);
-  return `For ${digit}. Taking pixels away in this order leaves it ${mean(deletion.area)} on average (${mean(deletion.random_area)} in a random order: less is ` +
-    `better); bringing them in, ${mean(insertion.area)} (${mean(insertion.random_area)}: more is better).`;
+function note({ digit, bound, faithfulness: { deletion, insertion } }) {
+  if (!bound) return `For ${digit}: there is no ink that could speak for it.`;
+  const helps = [deletion.area < deletion.random_area, insertion.area > insertion.random_area].filter(Boolean).length;
+  const verdict = ["no better than chance here", "better than chance in one of the two", "better than chance in both"][helps];
+  return `For ${digit}. If its ink is taken away in this order, it has ${percent(deletion.area)} on average (in a random order ` +
+    `${percent(deletion.random_area)}); if it is brought in, ${percent(insertion.area)} (${percent(insertion.random_area)}): ${verdict}.`;
 }

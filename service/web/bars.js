@@ -1,17 +1,16 @@
 // Ten probabilities as labelled bars.
 
+import { element } from "./element.js";
+import { percent } from "./number.js";
+
 export class Bars {
   #rows;
 
   constructor(list) {
     this.#rows = Array.from({ length: 10 }, (_, digit) => {
-      const row = document.createElement("li");
-      const name = document.createElement("span");
-      name.textContent = digit;
-      const meter = document.createElement("meter");
-      meter.setAttribute("aria-label", `probability of ${digit}`);
-      const figure = document.createElement("span");
-      row.append(name, meter, figure);
+      const meter = element("meter", { ariaLabel: `probability of ${digit}` });
+      const figure = element("span");
+      const row = element("li", {}, element("span", {}, digit), meter, figure);
       list.append(row);
       return { row, meter, figure };
     });
@@ -23,7 +22,7 @@ export class Bars {
     this.#rows.forEach(({ row, meter, figure }, digit) => {
       const probability = probabilities[digit];
       meter.value = probability;
-      figure.textContent = `${(100 * probability).toFixed(1)} %`;
+      figure.textContent = percent(probability);
       row.className = probability === best ? "best" : "";
     });
   }

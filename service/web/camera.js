@@ -7,8 +7,8 @@ export class Camera {
   #finder;
   #stream = null;
 
-  /** `dialog` holds `finder`, a video, and the buttons `shoot` and `cancel`; `taken` is called with a picture. */
-  constructor({ dialog, finder, shoot, cancel }, taken) {
+  /** Elements by their ids: `shutter` is the dialog, the others are in it; `taken` is called with a picture. */
+  constructor({ shutter: dialog, finder, shoot, cancel }, taken) {
     [this.#dialog, this.#finder] = [dialog, finder];
     shoot.addEventListener("click", () => {
       const picture = this.#picture();

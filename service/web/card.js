@@ -1,20 +1,13 @@
-// The model card as a page: what serves, how well it reads, and a table of its layers.
+// The model as a page: what serves, a table of its layers, and its card.
 
 import { element, facts, grid, scrolling } from "./element.js";
-import { percent, written } from "./number.js";
+import { written } from "./number.js";
+import { marked } from "./vendor/marked/marked.esm.js";
 
 const grouped = (number) => new Intl.NumberFormat("en").format(number);
 
-const FIGURES = {
-  test_accuracy: "test digits read right",
-  validation_accuracy: "validation digits",
-  redrawn_accuracy: "redrawn ones",
-  corrupted_accuracy: "corrupted ones",
-  non_digits_auc: "told from non-digits (area)",
-};
-
-/** Fills `host` with the answers of `/v1/model` and `/v1/model/layers`. */
-export function card(host, { running, manifest }, { layers, parameters, multiply_adds: multiplyAdds }) {
+/** Fills `host` with the answers of `/v1/model` and `/v1/model/layers`; `text` is the card in Markdown, or empty. */
+export function card(host, { running, manifest }, { layers, parameters, multiply_adds: multiplyAdds }, text) {
   const about = facts([
     ["model", `${manifest.name}, version ${manifest.version}`],
     ["SHA-256 of its ONNX file", running.sha256],
@@ -25,30 +18,36 @@ export function card(host, { running, manifest }, { layers, parameters, multiply
     ["temperature of the logits", written(manifest.temperature)],
     ["rejected below", bounds(manifest.rejection)],
   ]);
+  const snippets = element("div", { className: "snippets", "data-snippet": "model" });
   host.replaceChildren(
-    section("What serves", about),
-    section("How well it reads", scrolling("Figures of each seed", figures(manifest))),
+    section("What serves", about, snippets),
     section("Its layers", scrolling("The layers", table(layers))),
+    ...(text ? [section("Its card", prose(text))] : []),
   );
 }
 
-const section = (title, content) => element("section", {}, element("h2", {}, title), content);
+/** The card as it was written, its headings below the page's own, its tables and pictures where they can be reached. */
+function prose(text) {
+  const { content } = element("template", { innerHTML: marked.parse(text) }); // in which nothing is loaded yet
+  content.querySelector("h1")?.remove();
+  for (const heading of content.querySelectorAll("h2")) heading.replaceWith(element("h3", {}, ...heading.childNodes));
+  for (const picture of content.querySelectorAll("img")) picture.src = `/v1/model/card/${picture.getAttribute("src")}`;
+  content.querySelectorAll("table").forEach((figures, number) => {
+    const place = document.createComment("");
+    figures.replaceWith(place);
+    figures.className = "grid";
+    place.replaceWith(scrolling(`Table ${number + 1} of the card`, figures));
+  });
+  return element("div", { className: "card" }, content);
+}
+
+const section = (title, ...content) => element("section", {}, element("h2", {}, title), ...content);
 
 function bounds({ evidence, confidence }) {
   const found = [];
-  if (confidence !== undefined) found.push(`a confidence of ${percent(confidence)}`);
+  if (confidence !== undefined) found.push(`a confidence of ${written(confidence)}`);
   if (evidence !== undefined) found.push(`an evidence of ${written(evidence)}`);
   return found.join(", or ") || "nothing";
-}
-
-/** One row a seed. */
-function figures({ metrics, training }) {
-  const known = Object.keys(FIGURES).filter((name) => Object.values(metrics).every((seed) => name in seed));
-  const rows = Object.entries(metrics).map(([seed, values]) => [
-    seed === `seed ${training.seed}` ? `${seed}, which serves` : seed,
-    ...known.map((name) => `${(100 * values[name]).toFixed(2)} %`),
-  ]);
-  return grid("grid", ["seed", ...known.map((name) => FIGURES[name])], rows);
 }
 
 function table(layers) {

@@ -16,6 +16,11 @@ export class Gallery {
     this.#host.replaceChildren(...digits.map((digit) => this.#tile(digit)));
   }
 
+  /** Shows a sentence in the digits' stead. */
+  say(sentence) {
+    this.#host.replaceChildren(element("p", { className: "note" }, sentence));
+  }
+
   clear() {
     this.#host.replaceChildren();
   }

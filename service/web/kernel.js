@@ -11,7 +11,7 @@ function short(weight) {
 }
 
 /** Weights as a query has them, rows by semicolons. */
-export function written(weights) {
+export function asQuery(weights) {
   return weights.map((row) => row.join(",")).join(";");
 }
 

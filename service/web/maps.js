@@ -91,11 +91,13 @@ export class Maps {
   /** A dark line within a light one, which stands out from every colour. */
   #frame(context, { channel, rows, columns }) {
     const [channels, height, width] = this.#shape;
+    if (channel === null && !rows) { // all of the layer
+      return this.#outline(context, 0, 0, this.#canvas.width / devicePixelRatio, this.#canvas.height / devicePixelRatio);
+    }
     const [top, bottom] = rows ?? [0, height - 1];
     const [left, right] = columns ?? [0, width - 1];
     if (bottom < top || right < left) return; // all of it is padding
     const which = channel === null ? [...Array(channels).keys()] : [channel];
-    if (this.#strip && channel === null) return this.#outline(context, 0, 0, this.#canvas.width / devicePixelRatio, this.#canvas.height / devicePixelRatio);
     for (const each of which) {
       const [x, y] = this.#corner(each);
       this.#outline(context, x + left * this.#zoom, y + top * this.#zoom, (right - left + 1) * this.#zoom, (bottom - top + 1) * this.#zoom);

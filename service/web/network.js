@@ -3,7 +3,7 @@
 import { element } from "./element.js";
 import { behind } from "./geometry.js";
 import { Maps } from "./maps.js";
-import { written } from "./number.js";
+import { magnitude, written } from "./number.js";
 
 const IMAGE = { name: "image", operator: "", shape: [1, 28, 28], signed: false };
 const FEW = 10; // units, each of which has its number below it
@@ -61,7 +61,7 @@ export class Network {
 
   draw() {
     if (!this.#values) return;
-    const overall = Math.max(...this.#layers.map(({ name }) => largest(this.#values[name])));
+    const overall = Math.max(...this.#layers.map(({ name }) => magnitude(this.#values[name])));
     for (const { name, shape, signed, operator } of [IMAGE, ...this.#layers]) {
       const values = this.#values[name];
       const image = operator === "";
@@ -70,8 +70,8 @@ export class Network {
       const bounds = Array.from({ length: shape[0] }, (_, channel) => {
         if (image) return 255;
         if (this.#span === "all") return overall;
-        if (this.#span === "layer" || maps === 1) return largest(values);
-        return largest(values.subarray(channel * each, (channel + 1) * each));
+        if (this.#span === "layer" || maps === 1) return magnitude(values);
+        return magnitude(values.subarray(channel * each, (channel + 1) * each));
       });
       const { maps: view, range } = this.#rows[name];
       const [low, high] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
@@ -130,8 +130,6 @@ export class Network {
     }
   }
 }
-
-const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
 /** The numbers of units, as wide as they. */
 const numbers = (count) =>

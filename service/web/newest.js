@@ -5,7 +5,7 @@ export class Newest {
   #timer;
   #failed;
 
-  /** `failed` is called with the error of a question that was not aborted. */
+  /** `failed` is called with what went wrong with a question that was not aborted, in words. */
   constructor(failed) {
     this.#failed = failed;
   }
@@ -19,7 +19,7 @@ export class Newest {
         const answer = await question(signal);
         if (!signal.aborted) await show(answer);
       } catch (error) {
-        if (!signal.aborted) this.#failed(error);
+        if (!signal.aborted) this.#failed(error.message);
       }
     }, pause);
   }

@@ -7,4 +7,7 @@ export function written(value, digits = 3) {
   return text.replaceAll("-", "−");
 }
 
-export const percent = (share) => `${(100 * share).toFixed(1)} %`;
+/** The largest magnitude of values, which the last colour stands for. */
+export const magnitude = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;

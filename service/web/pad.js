@@ -17,12 +17,14 @@ export class Pad {
     this.#changed = changed;
     this.clear();
     canvas.addEventListener("pointerdown", (event) => {
+      if (!event.isPrimary || event.button) return; // a second finger, or another button
+      if (!this.#strokes.length) this.clear(); // of a picture that is shown
       canvas.setPointerCapture(event.pointerId);
       this.#drawing = true;
       this.#strokes.push([this.thickness]);
       this.#draw(event);
     });
-    canvas.addEventListener("pointermove", (event) => { if (this.#drawing) this.#draw(event); });
+    canvas.addEventListener("pointermove", (event) => { if (this.#drawing && event.isPrimary) this.#draw(event); });
     for (const end of ["pointerup", "pointercancel"]) {
       canvas.addEventListener(end, () => { this.#drawing = false; });
     }

@@ -22,13 +22,6 @@ export class Palette {
     }
   }
 
-  /** The values (height × width, row by row) as a picture, one pixel each. */
-  picture(values, width, bound, signed) {
-    const picture = new ImageData(width, values.length / width);
-    this.paint(values, bound, signed, picture.data);
-    return picture;
-  }
-
   /** The colours as a CSS gradient, from the least value to the largest. */
   gradient(signed) {
     const colours = this.#colours(signed);

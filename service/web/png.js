@@ -3,10 +3,12 @@
 /** A canvas as a PNG, at once: Chromium puts toBlob off until it is idle, for up to a second. */
 export function png(canvas) {
   const [, encoded] = canvas.toDataURL("image/png").split(",");
-  return new Blob([Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0))], { type: "image/png" });
+  return new Blob([bytes(encoded)], { type: "image/png" });
 }
 
+/** The bytes of a text in base64; throws where it is none. */
+export const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
 export async function base64(blob) {
-  const bytes = new Uint8Array(await blob.arrayBuffer());
-  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  return btoa(Array.from(new Uint8Array(await blob.arrayBuffer()), (byte) => String.fromCharCode(byte)).join(""));
 }

@@ -1,5 +1,6 @@
 // The 28×28 that the network saw, and over it, if there is one, a signed map of what speaks for or against a digit.
 
+import { magnitude } from "./number.js";
 import { png } from "./png.js";
 
 const SIDE = 28;
@@ -43,23 +44,22 @@ export class Seen {
     this.#pixels = pixels;
     this.#map = null;
     this.#canvas.setAttribute("aria-label", label);
-    this.#draw();
+    this.draw();
   }
 
   /** Lays a map of 784 values over it, or takes it away (null). */
   cover(map) {
     this.#map = map;
-    this.#draw();
+    this.draw();
   }
 
   clear() {
     this.show(new Uint8ClampedArray(SIDE * SIDE), "What the network saw: nothing yet");
   }
 
-  #draw() {
+  draw() {
     const picture = new ImageData(SIDE, SIDE);
-    const bound = this.#map?.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-    if (this.#map) this.#palette.paint(this.#map, bound, true, picture.data);
+    if (this.#map) this.#palette.paint(this.#map, magnitude(this.#map), true, picture.data);
     this.#pixels.forEach((level, place) => {
       const bytes = picture.data;
       for (let part = 4 * place; part < 4 * place + 3; part++) {

@@ -2,17 +2,20 @@
 
 import { element } from "./element.js";
 
-/** A request is { path, query, picture }, the picture as base64. */
-export function curl({ path, query, picture }) {
+/** A request is { path, query, picture }, the picture as base64; without one it is only fetched. */
+function curl({ path, query, picture }) {
   const url = `'${address(path, query)}'`;
+  if (!picture) return `curl -sS ${url}\n`;
   return `base64 -d <<END | curl -sS --data-binary @- ${url}\n${picture}\nEND\n`; // an argument could be too long
 }
 
-export function python({ path, query, picture }) {
+function python({ path, query, picture }) {
+  const body = picture ? `base64.b64decode("${picture}")` : "None";
   return [
     "import base64, json, urllib.request",
-    `request = urllib.request.Request("${address(path, query)}", base64.b64decode("${picture}"))`,
+    `request = urllib.request.Request("${address(path, query)}", ${body})`,
     "print(json.dumps(json.load(urllib.request.urlopen(request)), indent=1))",
+    "",
   ].join("\n");
 }
 
@@ -22,31 +25,22 @@ function address(path, query) {
 }
 
 export class Snippets {
-  #host;
+  #buttons;
   #request;
-  #told;
+  #copy;
 
-  /** `told` is called with a sentence when something was copied. */
-  constructor(host, told) {
-    [this.#host, this.#told] = [host, told];
-    for (const [name, write] of [["curl", curl], ["Python", python]]) {
-      host.append(element("button", { type: "button", onclick: () => this.#copy(name, write(this.#request)) }, `Copy as ${name}`));
-    }
+  /** `copy` is called with a name and a text. */
+  constructor(host, copy) {
+    this.#copy = copy;
+    this.#buttons = [["curl", curl], ["Python", python]].map(([name, write]) =>
+      element("button", { type: "button", onclick: () => this.#copy(name, write(this.#request)) }, `Copy as ${name}`));
+    host.append(...this.#buttons);
     this.offer(null);
   }
 
-  /** What the buttons copy; null hides them. */
+  /** What the buttons copy, if anything. */
   offer(request) {
     this.#request = request;
-    this.#host.hidden = request === null;
-  }
-
-  async #copy(name, text) {
-    try {
-      await navigator.clipboard.writeText(text);
-      this.#told(`Copied as ${name}.`);
-    } catch { // by plain HTTP a browser lends its clipboard to the machine itself alone
-      window.prompt(`Copy it from here, as ${name}:`, text);
-    }
+    for (const button of this.#buttons) button.disabled = request === null;
   }
 }

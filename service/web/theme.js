@@ -8,6 +8,7 @@ export class Theme {
   constructor(button) {
     this.#button = button;
     this.#set(localStorage.getItem(KEY));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#set(null));
     button.addEventListener("click", () => this.#set(this.#dark ? "light" : "dark"));
   }
 

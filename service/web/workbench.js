@@ -1,9 +1,10 @@
 // A workbench: one operator of a convolutional network on a picture, input and output side by side.
 
 import { element } from "./element.js";
-import { Kernel, read, written } from "./kernel.js";
+import { Kernel, asQuery, read } from "./kernel.js";
 import { Magnified, pixels } from "./magnified.js";
 import { Newest } from "./newest.js";
+import { png } from "./png.js";
 
 const PAUSE = 60; // milliseconds without a change before the service is asked
 const LONGEST = 512; // pixels along a picture's longer side; a larger one is scaled down before it is sent
@@ -90,8 +91,7 @@ async function smaller(picture) {
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, ...size);
-  const blob = await new Promise((resolve) => { canvas.toBlob(resolve); });
-  return { picture: blob, whole: { width: bitmap.width, height: bitmap.height } };
+  return { picture: png(canvas), whole: { width: bitmap.width, height: bitmap.height } };
 }
 
 export class Workbench {
@@ -112,7 +112,7 @@ export class Workbench {
   #pixel = null; // of the output, that is pointed at
   #takes = ""; // which parameters the operator has
   #awaited = {}; // the state to come, until the operators are listed
-  #asking = new Newest((error) => this.#say(error.message));
+  #asking = new Newest((problem) => this.#say(problem));
   #input = new Magnified();
   #output = new Magnified();
   #grid = new Kernel(() => this.#edited());
@@ -150,7 +150,7 @@ export class Workbench {
     const { operator, kernel, size, stride, padding, show } = this.#selects;
     if (this.#awaited) return this.#awaited;
     const state = { operator: operator.value };
-    if (displayed(kernel) && kernel.value === OWN) state.kernel = written(this.#grid.weights);
+    if (displayed(kernel) && kernel.value === OWN) state.kernel = asQuery(this.#grid.weights);
     else if (displayed(kernel) && kernel.value) state.kernel = kernel.value;
     if (displayed(size) && Number(size.value) !== this.#usualSize) state.size = Number(size.value);
     if (displayed(stride) && stride.value !== this.#usualStride) state.stride = Number(stride.value);
@@ -198,7 +198,8 @@ export class Workbench {
     this.#output.box.setAttribute("aria-label", "Output; the arrow keys point at its pixels");
     const words = element("div", { className: "words" }, this.#problem, this.#pointed);
     const settings = section("What is done", choice, ...controls, this.#description, this.#fieldset);
-    const results = section("Input and output", this.#pictures, words, this.#legend, this.#facts);
+    const snippets = element("div", { className: "snippets", "data-snippet": "operators" });
+    const results = section("Input and output", this.#pictures, words, this.#legend, this.#facts, snippets);
     this.#host.classList.add("workbench");
     this.#host.append(settings, results);
     this.#listen();
@@ -398,7 +399,8 @@ export class Workbench {
   }
 
   #explainColours({ show, low, high }) {
-    const bar = element("span", { className: `bar ${show}` });
+    const bar = element("span", { className: "bar" });
+    if (show === "signed") bar.dataset.ramp = show;
     const { description } = this.#listed.shows.find(({ name }) => name === show);
     const meaning = element("span", { className: "meaning" }, `${show}: ${description}`);
     this.#legend.replaceChildren(figure(low), bar, figure(high), meaning);

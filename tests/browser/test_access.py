@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.drawing import draw_digit, until
+from tests.browser.drawing import draw_digit, levels, until
 
 pytestmark = pytest.mark.browser
 TABS = ("Network", "Operators", "Model")
@@ -112,15 +112,23 @@ def test_the_theme_is_the_systems_until_it_is_chosen(page: Page) -> None:
 
 
 def test_nothing_jumps_while_numbers_change(page: Page) -> None:
-    """Cards keep their places and sizes from one digit to another, and from one value of a layer to another."""
+    """Cards and headings keep their places from one digit to another, and from one value to another of other layers."""
     draw_digit(page, 7)
-    boxes = """() => [...document.querySelectorAll('#panel-network > section')].slice(0, 3)
-        .map((card) => card.getBoundingClientRect().top)"""
-    before = page.evaluate(boxes)
+    page.locator("#method").select_option("occlusion")
+    expect(page.locator("#attribution-note")).to_contain_text("For 7.")
+    places = """() => [...document.querySelectorAll('#panel-network section, #panel-network h3, #network canvas')]
+        .map((part) => part.getBoundingClientRect().top + scrollY)"""
+    before = page.evaluate(places)
+    assert len(before) > 15
     for digit in (1, 8):
         page.get_by_role("button", name=f"a {digit} of MNIST").click()
-        expect(page.locator("#digit")).to_have_text(str(digit))
-        assert page.evaluate(boxes) == before
+        expect(page.locator("#attribution-note")).to_contain_text(f"For {digit}.")
+        assert page.evaluate(places) == before
+    for layer in ("relu1", "pool1", "conv2", "fc1", "logits"):
+        page.locator("#layer").select_option(layer)
+        expect(page.locator("#readout")).to_contain_text(layer)
+        page.wait_for_timeout(300)  # the digits that excite it
+        assert page.evaluate(places) == before, layer
 
 
 def test_a_finger_draws(page: Page) -> None:
@@ -130,7 +138,8 @@ def test_a_finger_draws(page: Page) -> None:
             const pad = document.querySelector('#pad');
             const box = pad.getBoundingClientRect();
             const send = (type, x, y) => pad.dispatchEvent(new PointerEvent(type, { pointerId: 1, pointerType: 'touch',
-                bubbles: true, clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
+                isPrimary: true, bubbles: true,
+                clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
             pad.setPointerCapture = () => {};
             send('pointerdown', 0.28, 0.22);
             send('pointermove', 0.72, 0.22);
@@ -140,3 +149,21 @@ def test_a_finger_draws(page: Page) -> None:
     )
     expect(page.locator("#digit")).to_have_text("7")
     assert page.locator("#pad").evaluate("(pad) => getComputedStyle(pad).touchAction") == "none"
+
+
+def test_a_second_finger_or_button_does_not_draw(page: Page) -> None:
+    """A palm beside the pen, or the right button, leaves no ink."""
+    page.locator("#clear").click()
+    blank = levels(page.locator("#pad"))
+    page.locator("#pad").click(button="right", position={"x": 60, "y": 60})
+    page.evaluate(
+        """() => {
+            const pad = document.querySelector('#pad');
+            const { left, top } = pad.getBoundingClientRect();
+            for (const [type, move] of [['pointerdown', 40], ['pointermove', 200], ['pointerup', 200]]) {
+                pad.dispatchEvent(new PointerEvent(type, { pointerId: 2, pointerType: 'touch', isPrimary: false,
+                    bubbles: true, clientX: left + move, clientY: top + move }));
+            }
+        }"""
+    )
+    assert levels(page.locator("#pad")) == blank

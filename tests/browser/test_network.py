@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from numpy.typing import NDArray
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.drawing import draw_digit, levels, until
 from tests.conftest import Mnist
@@ -45,15 +46,7 @@ def test_pointing_writes_out_the_arithmetic_of_the_api(page: Page, mnist: Mnist)
     The picture is one of MNIST's, which passes through as it is, so that the test can ask the API about the same one.
     """
     picture = encode(mnist.images[0])
-    page.goto("/")
-    page.evaluate(
-        """async (bytes) => {
-            const { encode } = await import('/static/permalink.js');
-            location.hash = encode({ seen: btoa(String.fromCharCode(...bytes)) });
-        }""",
-        list(picture),
-    )
-    page.reload()
+    page.locator("#file").set_input_files({"name": "7.png", "mimeType": "image/png", "buffer": picture})
     expect(page.locator("#digit")).to_have_text("7")
     choices = np.random.default_rng(5)
     for layer in SHAPES:
@@ -61,17 +54,20 @@ def test_pointing_writes_out_the_arithmetic_of_the_api(page: Page, mnist: Mnist)
         maps.scroll_into_view_if_needed()
         box = maps.bounding_box()
         assert box
-        for _ in range(3):
+        compared = 0
+        for _ in range(4):
+            page.mouse.move(0, 0)
             page.mouse.move(
                 box["x"] + choices.uniform(1, box["width"] - 1), box["y"] + choices.uniform(1, box["height"] - 1)
             )
+            page.wait_for_timeout(30)
             if page.locator("#layer").input_value() != layer:
                 continue  # it was between two maps
+            compared += 1
             place = place_of(page)
             query: dict[str, str | float | bool] = {
                 "layer": layer,
                 "channel": place["channel"],
-                "preprocess": "none",
                 "follow": "true",
             }
             if place["row"]:
@@ -85,6 +81,8 @@ def test_pointing_writes_out_the_arithmetic_of_the_api(page: Page, mnist: Mnist)
             last = answer["terms"][-1]
             cells = rows.nth(len(answer["terms"]) - 1).locator("td").all_inner_texts()
             assert cells == [written(last[name]) for name in ("input", "weight", "product", "running")]
+            expect(page.locator("#readout")).to_contain_text(f"{layer} {place['channel']}")
+        assert compared, layer
 
 
 def test_what_is_framed_is_what_a_value_comes_from(page: Page) -> None:
@@ -118,6 +116,68 @@ def test_what_is_framed_is_what_a_value_comes_from(page: Page) -> None:
             for middle, side in ((place[1], "rows"), (place[2], "columns")):
                 first = field["start"] + middle * field["jump"] - (field["size"] - 1) / 2
                 assert image[side] == [max(0, first), min(27, first + field["size"] - 1)]
+
+
+def framed(page: Page, layer: str, before: str) -> list[float]:
+    """The box around what differs from an earlier picture of a layer's canvas: left, top, right, bottom, in pixels."""
+    box: list[float] = canvas(page, layer).evaluate(
+        """async (canvas, before) => {
+            const image = new Image();
+            image.src = before;
+            await image.decode();
+            const copy = new OffscreenCanvas(canvas.width, canvas.height);
+            const other = copy.getContext('2d', { willReadFrequently: true });
+            other.drawImage(image, 0, 0);
+            const old = other.getImageData(0, 0, canvas.width, canvas.height).data;
+            other.drawImage(canvas, 0, 0);
+            const now = other.getImageData(0, 0, canvas.width, canvas.height).data;
+            const changed = [...now.keys()].filter((place) => now[place] !== old[place]).map((place) => place >> 2);
+            const x = changed.map((place) => place % canvas.width);
+            const y = changed.map((place) => Math.floor(place / canvas.width));
+            return [Math.min(...x), Math.min(...y), Math.max(...x) + 1, Math.max(...y) + 1];
+        }""",
+        before,
+    )
+    return box
+
+
+@pytest.mark.parametrize(
+    ("layer", "place"),
+    [("conv1", (3, 10, 12)), ("pool1", (0, 6, 5)), ("conv2", (9, 0, 13)), ("relu2", (31, 5, 5)), ("pool2", (4, 3, 3))],
+)
+def test_the_frame_in_the_image_is_the_receptive_field(page: Page, layer: str, place: tuple[int, int, int]) -> None:
+    """What is drawn over the image when a place is chosen is the square that the API tells, on the canvas itself."""
+    draw_digit(page, 7)
+    page.mouse.move(5, 5)
+    before = levels(canvas(page, "image"))
+    page.locator("#layer").select_option(layer)
+    for field, value in zip(("channel", "row", "column"), place, strict=True):
+        page.locator(f"#{field}").fill(str(value))
+    layers = {each["name"]: each for each in page.request.get("/v1/model/layers").json()["layers"]}
+    seen = layers[layer]["receptive_field"]
+    zoom = canvas(page, "image").evaluate("(canvas) => canvas.width") / 28
+    expected = []
+    for middle in (place[2], place[1]):
+        first = seen["start"] + middle * seen["jump"] - (seen["size"] - 1) / 2
+        expected += [zoom * max(0, first), zoom * (min(27, first + seen["size"] - 1) + 1)]
+    left, top, right, bottom = framed(page, "image", before)
+    for found, edge in zip((left, right, top, bottom), expected, strict=True):
+        assert abs(found - edge) <= 2, "the line is 3 wide, and its middle on the square"
+
+
+def test_a_value_of_a_linear_layer_frames_all_before_it(page: Page) -> None:
+    """A logit comes from every value of every layer before it: one frame around each, the image's too."""
+    draw_digit(page, 7)
+    page.mouse.move(5, 5)
+    before = {name: levels(canvas(page, name)) for name in ("image", "conv2", "fc1")}
+    page.locator("#layer").select_option("logits")
+    for name, earlier in before.items():
+        left, top, right, bottom = framed(page, name, earlier)
+        width, height = canvas(page, name).evaluate("(canvas) => [canvas.width, canvas.height]")
+        assert max(left, top) <= 1 and right >= width - 1 and bottom >= height - 1
+    expect(page.locator("#channel-name")).to_have_text("Unit")
+    expect(page.locator("#row")).to_be_disabled()
+    expect(page.locator("#silence")).to_be_disabled()
 
 
 def test_a_click_keeps_a_place(page: Page) -> None:
@@ -206,40 +266,87 @@ def test_every_value_has_the_colour_of_the_services_pictures(page: Page, mnist: 
 
 
 def test_attribution_covers_the_digit(page: Page) -> None:
-    """Each method lays another map over what was seen, for the best guess or another digit; and it can be taken off."""
-    draw_digit(page, 7)
+    """Each method lays its own map over what was seen, orange where the API's is above 0 and blue where it is below.
+
+    For the best guess and for another digit; and it can be taken off.
+    """
+    page.locator("#file").set_input_files(DATA / "seven.png")
+    expect(page.locator("#digit")).to_have_text("7")
     seen = page.locator("#seen")
     plain = levels(seen)
-    covers = {plain}
-    for method in ("contributions", "saliency", "gradcam", "occlusion"):
+    picture = (DATA / "seven.png").read_bytes()
+    for method, digit in (("contributions", "7"), ("saliency", "7"), ("gradcam", "7"), ("occlusion", "1")):
+        before = levels(seen)
+        page.locator("#target").select_option("" if digit == "7" else digit)
         page.locator("#method").select_option(method)
-        expect(page.locator("#attribution-note")).to_contain_text("For 7.")
-        until(lambda: levels(seen) not in covers)
-        covers.add(levels(seen))
-    page.locator("#target").select_option("1")
-    expect(page.locator("#attribution-note")).to_contain_text("For 1.")
-    expect(page.locator("#attribution-legend")).to_be_visible()
+        until(lambda before=before: levels(seen) != before)  # type: ignore[misc]
+        expect(page.locator("#attribution-note")).to_contain_text(f"For {digit}.")
+        query: dict[str, str | float | bool] = {"method": method, "digit": digit}
+        answer = page.request.post("/v1/attribution", params=query, data=picture, headers=PICTURE).json()
+        values = np.array(answer["map"]).ravel() / answer["bound"]
+        strong = np.abs(values) > 0.25
+        until(lambda strong=strong, values=values: bool((signs(seen)[strong] == np.sign(values)[strong]).all()))  # type: ignore[misc]
+        assert strong.any()
     page.locator("#method").select_option("")
     until(lambda: levels(seen) == plain)
-    expect(page.locator("#attribution-legend")).to_be_hidden()
+
+
+def signs(seen: Locator) -> NDArray[np.float64]:
+    """For each of 28×28 cells whether it is orange, 1, or blue, −1."""
+    shown = seen.evaluate(
+        """(canvas) => {
+            const { data } = canvas.getContext('2d').getImageData(0, 0, 112, 112);
+            return Array.from({ length: 784 }, (_, cell) => {
+                const place = 4 * ((4 * Math.floor(cell / 28) + 2) * 112 + 4 * (cell % 28) + 2);
+                return data[place] - data[place + 2];
+            });
+        }"""
+    )
+    return np.sign(np.array(shown, np.float64))
 
 
 def test_a_silenced_map_is_told(page: Page) -> None:
-    """With a map at zero, the page tells what the network reads then, as the API does."""
-    draw_digit(page, 7)
-    page.locator("#layer").select_option("relu2")
-    page.locator("#channel").fill("3")
+    """With a map at zero, the page tells what the network reads then, as the API does; another map takes it away."""
+    page.locator("#file").set_input_files(DATA / "seven.png")
+    expect(page.locator("#digit")).to_have_text("7")
+    page.locator("#layer").select_option("relu1")
+    page.locator("#channel").fill("5")
     page.locator("#silence").click()
-    expect(page.locator("#silence-note")).to_contain_text("With relu2 3 at zero it reads")
+    query: dict[str, str | float | bool] = {"layer": "relu1", "channels": "5"}
+    picture = (DATA / "seven.png").read_bytes()
+    answer = page.request.post("/v1/ablate", params=query, data=picture, headers=PICTURE).json()
+    before, (after,) = answer["before"], answer["silenced"]
+    note = page.locator("#silence-note")
+    expect(note).to_contain_text(f"{after['digit']} at {100 * after['probabilities'][after['digit']]:.1f} %")
+    moved = f"{after['logits'][before['digit']] - before['logits'][before['digit']]:.2f}".replace("-", "−")
+    expect(note).to_contain_text(f"the logit of {before['digit']} moves by {moved}.")
     page.locator("#channel").fill("4")
-    expect(page.locator("#silence-note")).to_have_text("")
+    expect(note).to_have_text("")
+
+
+def test_a_trace_that_fails_is_said_where_it_would_stand(page: Page) -> None:
+    """No old sum stays beneath a new place; the sentence is gone with the next one that is answered."""
+    draw_digit(page, 7)
+    sentence = "16 requests wait already to look inside the network"
+
+    def refusing(route: Route) -> None:
+        route.fulfill(status=415, json={"error": sentence})
+
+    page.route("**/v1/trace*", refusing)
+    page.locator("#layer").select_option("conv2")
+    expect(page.locator("#sum")).to_have_text(sentence)
+    expect(page.locator("#arithmetic")).to_be_empty()
+    page.unroute("**/v1/trace*")
+    page.locator("#channel").fill("3")
+    expect(page.locator("#value")).to_be_visible()
+    expect(page.locator("#sum")).not_to_contain_text("wait already")
 
 
 def test_training_digits_are_shown(page: Page) -> None:
     """Ten that look alike, most of them of the same digit, and some that excite the chosen map."""
     draw_digit(page, 7)
     expect(page.locator("#neighbours img")).to_have_count(10)
-    alike = [image.get_attribute("alt") for image in page.locator("#neighbours img").all()]
-    assert sum(name == "a training digit, 7" for name in alike) >= 8
+    sevens = page.locator('#neighbours img[alt="a training digit, 7"]')
+    until(lambda: sevens.count() >= 8)
     page.locator("#layer").select_option("relu2")
     expect(page.locator("#exemplars img").first).to_be_visible()

@@ -4,10 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from PIL import Image
+from playwright.sync_api import Page, expect
 
 from tests.browser.drawing import draw_digit, levels, until
 from tests.service.serving import DATA
@@ -44,25 +46,60 @@ def test_an_address_opens_the_same_drawing_and_view(page: Page) -> None:
     expect(page.locator("#value")).to_have_text(value)
     expect(page.locator("#attribution-note")).to_contain_text("For 4.")
     page.get_by_role("tab", name="Model").click()
-    address = page.url
+    address = written_address(page)
     page.goto("about:blank")
     page.goto(address)
     expect(page.locator("#panel-model")).to_be_visible()
     expect(page.locator("#panel-network")).to_be_hidden()
 
 
-def test_an_address_holds_what_was_seen_of_a_picture(page: Page) -> None:
-    """A photograph's address has its 28×28, which is answered with the same probabilities."""
-    page.locator("#file").set_input_files(DATA / "seven.png")
-    expect(page.locator("#digit")).to_have_text("7")
-    bars = page.locator("#bars").inner_text()
-    seen = levels(page.locator("#seen"))
-    address = page.url
-    page.goto("about:blank")
+def written_address(page: Page) -> str:
+    """The page's address, once it holds what is shown."""
+    page.wait_for_timeout(600)
+    return page.url
+
+
+def test_an_address_holds_a_picture(page: Page, tmp_path: Path) -> None:
+    """A small one whole, with why it is rejected; of a large one what was seen, with the same probabilities."""
+    large = tmp_path / "large.png"
+    Image.effect_noise((300, 300), 20).save(large)
+    several = tmp_path / "several.png"
+    seven = Image.open(DATA / "seven.png").convert("L")
+    both = Image.new("L", (80, 28), seven.getpixel((0, 0)))
+    both.paste(seven, (4, 0))
+    both.paste(seven, (46, 0))
+    both.save(several)
+    assert several.stat().st_size < 6000 < large.stat().st_size
+    for picture, said in ((several, "several digits"), (large, None)):
+        page.locator("#file").set_input_files(picture)
+        if said:
+            expect(page.locator("#digit")).to_have_text(said)
+        page.wait_for_timeout(800)
+        bars, seen = page.locator("#bars").inner_text(), levels(page.locator("#seen"))
+        address = written_address(page)
+        page.goto("about:blank")
+        page.goto(address)
+        until(lambda bars=bars: page.locator("#bars").inner_text() == bars)  # type: ignore[misc]
+        assert levels(page.locator("#seen")) == seen
+        if said:
+            expect(page.locator("#digit")).to_have_text(said)
+
+
+def test_an_address_that_is_pasted_into_an_open_page_opens(page: Page) -> None:
+    """The browser loads nothing then, and the page takes the view over."""
+    draw_digit(page, 4)
+    address = written_address(page)
+    page.locator("#clear").click()
+    draw_digit(page, 7)
+    written_address(page)
     page.goto(address)
-    expect(page.locator("#digit")).to_have_text("7")
-    until(lambda: levels(page.locator("#seen")) == seen)
-    assert page.locator("#bars").inner_text() == bars
+    expect(page.locator("#digit")).to_have_text("4")
+
+
+def test_a_page_that_is_just_opened_keeps_its_address(page: Page) -> None:
+    """A digit is shown to begin with, which is no view of anybody's."""
+    expect(page.locator("#digit")).to_have_text("3")
+    assert "#" not in written_address(page)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +109,7 @@ def test_an_address_holds_what_was_seen_of_a_picture(page: Page) -> None:
         "#view=%00",
         "#view=bnVsbA",  # null
         "#view=WzFd",  # [1]
-        "#view=eyJzZWVuIjoieCEifQ",  # {"seen":"x!"}
+        "#view=eyJwaWN0dXJlIjoieCEifQ",  # {"picture":"x!"}
         "#view=eyJzdHJva2VzIjpbWyJ4Il1dLCJ0YWIiOiJub25lIiwicGxhY2UiOnsibGF5ZXIiOiJjb252MSIsImNoYW5uZWwiOjk5fX0",
     ],
 )
@@ -115,8 +152,9 @@ def test_what_is_copied_works_when_pasted(page: Page, kind: str) -> None:
     expect(page.locator("#silence-note")).not_to_have_text("")
     answers = {
         name: run(kind, copied(page, name, kind))
-        for name in ("predict", "features", "trace", "attribution", "neighbours", "ablate")
+        for name in ("predict", "features", "trace", "attribution", "neighbours", "ablate", "exemplars")
     }
+    assert len(answers["exemplars"]["exemplars"]) == 9
     assert answers["predict"]["predictions"][0]["digit"] == 7
     assert len(answers["features"]["layers"]) == 8
     trace = answers["trace"]
@@ -125,24 +163,30 @@ def test_what_is_copied_works_when_pasted(page: Page, kind: str) -> None:
     assert (answers["attribution"]["method"], answers["attribution"]["digit"]) == ("gradcam", 7)
     assert len(answers["neighbours"]["neighbours"]) == 10
     assert answers["ablate"]["layer"] == "conv2"
+    page.get_by_role("tab", name="Model").click()
+    assert run(kind, copied(page, "model", kind))["manifest"]["name"] == "digits"
     page.get_by_role("tab", name="Operators").click()
     expect(page.get_by_role("img", name="Output")).to_be_visible()
     operated = run(kind, copied(page, "operators", kind))
     assert operated["operator"] == "cross-correlation" and operated["output"] == {"width": 278, "height": 278}
 
 
-def test_where_the_clipboard_is_closed_the_command_is_shown(browser: Browser, page: Page) -> None:
-    """A page that may not copy shows what it would have copied, to be copied by hand."""
-    del browser
+def test_where_the_clipboard_is_closed_the_command_is_shown(page: Page) -> None:
+    """A page that may not copy shows what it would have copied, line by line, to be copied by hand."""
     draw_digit(page, 7)
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('closed')); }")
-    shown: list[str] = []
-
-    def answer(dialog: Any) -> None:
-        shown.append(dialog.default_value)
-        dialog.dismiss()
-
-    page.on("dialog", answer)
     page.locator("[data-snippet=predict]").get_by_role("button", name="Copy as curl").click()
-    until(lambda: bool(shown))
-    assert shown[0].startswith("base64 -d") and "/v1/predict" in shown[0]
+    text = page.locator("#copy-text").input_value()
+    assert text.count("\n") == 3
+    assert run("curl", text)["predictions"][0]["digit"] == 7
+    page.locator("#copied").click()
+    expect(page.locator("#copy")).to_be_hidden()
+
+
+def test_a_prediction_is_copied_as_it_was_asked(page: Page, tmp_path: Path) -> None:
+    """The command has the picture itself, so that its answer is rejected for the very reason that the page tells."""
+    blank = tmp_path / "blank.png"
+    Image.new("L", (40, 40), 255).save(blank)
+    page.locator("#file").set_input_files(blank)
+    expect(page.locator("#digit")).to_have_text("blank")
+    assert run("curl", copied(page, "predict", "curl"))["predictions"][0]["reason"] == "blank"

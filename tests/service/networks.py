@@ -38,11 +38,11 @@ def relu(name: str, before: Layer) -> Layer:
     return Layer(name=name, operator="Relu", shape=before.shape)
 
 
-def pooling(name: str, before: Layer, kernel: int, stride: int) -> Layer:
+def pooling(name: str, before: Layer, kernel: int, stride: int, padding: int = 0) -> Layer:
     """A max pooling behind a layer."""
-    size = convolution_size(before.shape[-1], kernel, stride)
+    size = convolution_size(before.shape[-1], kernel, stride, padding)
     shape = (before.shape[0], size, size)
-    return Layer(name=name, operator="MaxPool", shape=shape, kernel=kernel, stride=stride, padding=0)
+    return Layer(name=name, operator="MaxPool", shape=shape, kernel=kernel, stride=stride, padding=padding)
 
 
 def linear(name: str, values: int) -> Layer:

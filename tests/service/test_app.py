@@ -229,6 +229,7 @@ def test_every_endpoint_is_documented(document: Any) -> None:
         ("POST", "/v1/attribution"),
         ("POST", "/v1/ablate"),
         ("GET", "/v1/model"),
+        ("GET", "/v1/model/card"),
         ("GET", "/v1/model/layers"),
         ("GET", "/v1/model/layers/{layer}/kernels"),
         ("GET", "/v1/model/layers/{layer}/exemplars"),
@@ -250,6 +251,13 @@ def test_every_endpoint_is_documented(document: Any) -> None:
         ("GET", "/v2/models/stats"),
         ("POST", "/v2/repository/index"),
     }
+
+
+def test_every_operation_of_the_service_s_own_says_what_it_does(document: Any) -> None:
+    """In a few words of its own, which are no name of a function."""
+    summaries = [operation["summary"] for path, _, operation in operations(document) if not path.startswith("/v2")]
+    assert len(set(summaries)) == len(summaries) == 14
+    assert all(len(summary.split()) > 1 and summary.split()[0].endswith("s") for summary in summaries), summaries
 
 
 def test_the_document_is_valid(document: Any) -> None:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from service.background import Background
-from service.errors import DeadlineError, OverloadedError
+from service.errors import DeadlineError, GoneError, OverloadedError
 
 
 def test_one_thing_is_done_at_a_time_in_order() -> None:
@@ -67,6 +67,34 @@ def test_a_deadline_that_passed_is_told_and_the_work_not_begun() -> None:
     asyncio.run(main())
     background.close()
     assert begun == []
+
+
+def test_whoever_has_gone_is_asked_for_in_turn_and_the_work_not_begun() -> None:
+    """On the event loop, and not before what is before it is done; whoever is still there is served."""
+    background = Background("test", 3)
+    free = threading.Event()
+    asked: list[tuple[str, bool, int]] = []
+    begun = []
+
+    def gone(name: str) -> bool:
+        asked.append((name, free.is_set(), threading.get_ident()))
+        return name == "gone"
+
+    async def main() -> int:
+        first = asyncio.ensure_future(background.run(lambda: free.wait(20)))
+        second = asyncio.ensure_future(background.run(lambda: begun.append(1), gone=lambda: gone("gone")))
+        third = asyncio.ensure_future(background.run(lambda: 3, gone=lambda: gone("there")))
+        await asyncio.sleep(0.05)
+        free.set()
+        assert await first
+        with pytest.raises(GoneError):
+            await second
+        return await third
+
+    assert asyncio.run(main()) == 3
+    background.close()
+    assert begun == []
+    assert asked == [(name, True, threading.get_ident()) for name in ("gone", "there")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux alone")

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import json
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -18,10 +20,13 @@ from service.app import create_app
 from service.call import Call, media_type
 from service.errors import TooLargeError
 from service.metrics import Metrics
+from service.predictor import Predictor
 from service.settings import Settings
 from service.state import State
 from service.tally import Tally
+from tests.conftest import Mnist
 from tests.service.asgi import DISCONNECT, Caller, ask, chunks, finish, running, scope
+from tests.service.pictures import encode
 from tests.service.serving import MODELS, serving
 from tests.service.wire import Wire, head
 
@@ -251,3 +256,58 @@ def test_who_leaves_the_queue_is_skipped_and_counted(patient: tuple[FastAPI, htt
     assert f'digitscope_requests_total{{method="POST",route="{route}",status="200"}} 2.0' in metrics
     assert 'digitscope_refusals_total{reason="Gone"} 1.0' in metrics
     assert "digitscope_batch_images_sum 3.0" in metrics
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/features?layer=all",
+        "/v1/trace?layer=fc1&channel=0",
+        "/v1/attribution",
+        "/v1/ablate",
+        "/v1/neighbours",
+        "/v1/operators?operator=relu",
+        INFER,
+    ],
+)
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_leaves_while_others_look_inside_is_skipped(
+    mnist: Mnist, monkeypatch: pytest.MonkeyPatch, path: str, leaves: bool
+) -> None:
+    """Of every route that looks inside: its work is not begun, and it is a 499; whoever stays is answered."""
+    body = encode(mnist.images[0])
+    if path == INFER:
+        pixels: dict[str, Any] = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 28, 28], "data": [0] * 784}
+        body = json.dumps({"inputs": [pixels], "outputs": [{"name": "conv1"}]}).encode()
+    begun = []
+    free = threading.Event()
+
+    async def main() -> None:
+        async with open_app() as app:
+            predictor: Predictor = app.state.digitscope.predictor
+            background = predictor._background
+            submit = background._thread.submit
+
+            def counted(work: Callable[[], Any]) -> Any:
+                begun.append(work)
+                return submit(work)
+
+            monkeypatch.setattr(background._thread, "submit", counted)
+            first = asyncio.ensure_future(predictor.look(lambda: free.wait(20)))
+            caller = Caller(chunks(body))
+            asked = asyncio.ensure_future(ask(app, "POST", path, caller))
+            while background._unfinished < 2:
+                await asyncio.sleep(0.005)
+            if leaves:
+                caller.hang_up()
+            free.set()
+            answered = await asked
+            assert await first and len(begun) == (1 if leaves else 2)
+            assert answered.status in ({0, 499} if leaves else {200})
+            metrics = (await ask(app, "GET", "/metrics")).body.decode()
+            assert ('digitscope_refusals_total{reason="Gone"} 1.0' in metrics) == leaves
+
+    try:
+        finish(main())
+    finally:
+        free.set()

@@ -18,11 +18,10 @@ from service.runtime import Session
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
 ATTRIBUTES = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
-    st.floats(width=32, allow_nan=False),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=6),
 )
-TENSORS = st.sampled_from([np.float32, np.float64, np.uint8, np.int64, np.bool_]).flatmap(
+TENSORS = st.sampled_from([np.float32, np.int64]).flatmap(
     lambda dtype: arrays.arrays(dtype, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
 )
 

@@ -1,5 +1,6 @@
 """Grey levels → the digit as MNIST would hold it: polarity, box, area averaging, centre of mass."""
 
+import base64
 import io
 import tracemalloc
 
@@ -13,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import center_of_mass
 
 from service.errors import MalformedError
-from service.image import as_png, canonical, read_picture
+from service.image import as_png_url, canonical, read_picture
 from tests.conftest import Mnist
 from tests.service.pictures import SEVEN, UPRIGHT, drawn, encode, enlarged
 
@@ -176,9 +177,11 @@ def test_none_takes_only_28_by_28(width: int, height: int) -> None:
 
 
 def test_what_was_seen_is_shown_exactly(mnist: Mnist) -> None:
-    """The PNG of what the network saw holds those very levels."""
+    """The PNG of what the network saw, in a data URL, holds those very levels."""
     for digit in (mnist.images[3], canonical(mnist.images[3].astype(np.float32))):
-        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(as_png(digit.tobytes())))), digit)
+        kind, _, content = as_png_url(digit.tobytes()).partition(",")
+        assert kind == "data:image/png;base64"
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))), digit)
 
 
 @pytest.mark.parametrize("size", [(60_000, 8), (8, 60_000), (2_000_000, 8)])

@@ -95,6 +95,45 @@ def test_two_levels_are_read(kind: str, levels: Levels) -> None:
     np.testing.assert_array_equal(read(encode(picture, kind)), np.where(levels > 127, 255, 0))
 
 
+def tiled(levels: Levels, tile: int) -> bytes:
+    """A TIFF of one tile that is deflated (TIFF 6.0, section 15), made byte by byte, since Pillow writes strips."""
+    side = len(levels)
+    whole = np.zeros((tile, tile), np.uint8)
+    whole[:side, :side] = levels
+    data = zlib.compress(whole.tobytes())
+    tags = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile, 324: 8 + 2 + 12 * 10 + 4}
+    tags[325] = len(data)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + data
+
+
+@pytest.mark.parametrize("tile", [32, 256, 1024])
+def test_a_tile_may_be_larger_than_a_small_picture(tile: int, levels: Levels) -> None:
+    """Writers pad pictures to whole tiles of their usual size; what is in the picture's part of it is read."""
+    np.testing.assert_array_equal(read(tiled(levels[:28, :28], tile)), levels[:28, :28])
+
+
+def test_a_tile_that_hides_gigabytes_is_refused(levels: Levels) -> None:
+    """The header tells a small picture, and the decoder would fill the whole tile first."""
+    data = bytearray(tiled(levels[:28, :28], 64))
+    for tag in (322, 323):
+        place = data.index(struct.pack("<HHI", tag, 4, 1)) + 8
+        data[place : place + 4] = struct.pack("<I", 46_336)
+    with pytest.raises(TooLargeError, match="tiles of 46336×46336 pixels, which are larger than itself"):
+        read(bytes(data))
+
+
+def test_a_jpeg_of_endless_scans_is_refused(levels: Levels) -> None:
+    """A progressive picture has about ten scans; one of thousands costs as many whole decodings, and is not begun."""
+    data = encode(as_mode("L")(levels), "JPEG", progressive=True)
+    assert 5 < data.count(b"\xff\xda") < 20
+    read(data)
+    start = data.rindex(b"\xff\xda")
+    scan = data[start:-2]
+    with pytest.raises(TooLargeError, match="scans, and at most 100 are read"):
+        read(data[:start] + scan * 200 + data[-2:])
+
+
 @pytest.mark.parametrize(("kind", "mode"), [("JPEG", "L"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("WEBP", "RGB")])
 def test_lossy_formats_come_close(kind: str, mode: str, levels: Levels) -> None:
     """At a usual quality the levels are off by few in the mean."""

@@ -90,3 +90,12 @@ def test_a_layer_is_frozen_and_knows_its_fields() -> None:
     for surplus in ({"operator": "Tanh"}, {"colour": "red"}):
         with pytest.raises(ValidationError):
             Layer.model_validate(layer.model_dump() | surplus)
+
+
+def test_a_layer_with_a_kernel_has_a_window() -> None:
+    """Its numbers, and the same as ONNX wants them: both axes, and both ends of each; others have none."""
+    layer = Layer(name="pool1", operator="MaxPool", shape=(8, 14, 14), kernel=3, stride=2, padding=1)
+    assert layer.window == (3, 2, 1)
+    assert layer.window.attributes == {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    with pytest.raises(ValueError, match=r"^Relu moves no window$"):
+        Layer(name="relu1", operator="Relu", shape=(8, 28, 28)).window  # noqa: B018 — it raises

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from service.engine import Activations
 from service.errors import MalformedError
 from service.image import Pixels
-from service.inside.features import Activations
 from service.manifest import Manifest
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.inference import (

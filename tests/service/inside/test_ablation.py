@@ -5,7 +5,7 @@ import pytest
 
 from service.engine import Engine
 from service.errors import MalformedError, UnknownError
-from service.inside.ablation import ablate, choose_channels, choose_layer
+from service.inside.ablation import ablate, choose_layer, choose_silenced
 from service.inside.probe import Probe
 from service.manifest import Manifest
 from tests.conftest import Mnist
@@ -19,27 +19,28 @@ def probe(model_bytes: bytes, manifest: Manifest) -> Probe:
 
 @pytest.mark.parametrize(
     ("asked", "chosen"),
-    [("5", [(5,)]), ("6,5", [(5, 6)]), (" 0 , 31 ", [(0, 31)]), ("7,7,007", [(7,)]), (None, [(n,) for n in range(32)])],
+    [
+        (["5"], [(5,)]),
+        (["6,5", "9"], [(5, 6, 9)]),
+        (["0,29-31"], [(0, 29, 30, 31)]),
+        ([], [(n,) for n in range(32)]),
+    ],
 )
-def test_channels_are_read(manifest: Manifest, asked: str | None, chosen: list[tuple[int, ...]]) -> None:
-    """A list with commas is one choice, in order and each once; without a list each channel is one."""
-    assert choose_channels(choose_layer(manifest, "conv2"), asked) == chosen
-
-
-@pytest.mark.parametrize("asked", ["", ",", "5,", "-1", "1.5", "five", "²", "1" * 5000, "5;6"])
-def test_what_is_no_list_is_refused(manifest: Manifest, asked: str) -> None:
-    """The sentence shows how one looks."""
-    with pytest.raises(MalformedError, match=r"numbers from 0 on, with commas between them, such as 5,6$"):
-        choose_channels(choose_layer(manifest, "conv2"), asked)
+def test_channels_are_read(manifest: Manifest, asked: list[str], chosen: list[tuple[int, ...]]) -> None:
+    """All that are asked for are one choice, in order; without any each channel is one."""
+    found = choose_silenced(choose_layer(manifest, "conv2"), asked)
+    assert found == chosen and all(type(channel) is int for channels in found for channel in channels)
 
 
 def test_channels_and_layers_that_are_not_there_are_refused(manifest: Manifest) -> None:
     """The sentence names those that are."""
-    with pytest.raises(UnknownError, match=r"^layer fc1 has the channels 0 to 599, and no 600$"):
-        choose_channels(choose_layer(manifest, "fc1"), "3,600")
-    with pytest.raises(UnknownError, match=r"no layer 'logits'; it has conv1, "):
+    with pytest.raises(MalformedError, match=r"^channels: fc1 has 0 to 599, and 600 is asked for$"):
+        choose_silenced(choose_layer(manifest, "fc1"), ["3,600"])
+    with pytest.raises(MalformedError, match=r"^channels: '' is neither a number nor a range such as 5-7$"):
+        choose_silenced(choose_layer(manifest, "fc1"), [""])
+    with pytest.raises(UnknownError, match=r"^layer logits is the answer itself and cannot be silenced; .* conv1, "):
         choose_layer(manifest, "logits")
-    with pytest.raises(MalformedError, match=r"of one layer are silenced at a time, and 8 are asked for$"):
+    with pytest.raises(UnknownError, match=r"^the model has no layer 'all'; it has conv1, "):
         choose_layer(manifest, "all")
     assert choose_layer(manifest, None).name == "conv2"
     with pytest.raises(UnknownError, match=r"^the model has no convolution .*; a layer is to be named$"):
@@ -51,7 +52,7 @@ def test_each_in_turn_is_each_alone(probe: Probe, manifest: Manifest, mnist: Mni
     """One batch for all channels gives each what it gets by itself, and the rest of the layer stays as it is."""
     chosen = choose_layer(manifest, layer)
     image = mnist.images[2:3, None]
-    before, silenced = ablate(probe, image, chosen, choose_channels(chosen, None))
+    before, silenced = ablate(probe, image, chosen, choose_silenced(chosen, []))
     assert [each.channels for each in silenced] == [(channel,) for channel in range(chosen.shape[0])]
     for channel in (0, chosen.shape[0] // 2, chosen.shape[0] - 1):
         again, (alone,) = ablate(probe, image, chosen, [(channel,)])
@@ -76,7 +77,7 @@ def test_a_unit_that_is_silent_already_changes_nothing(probe: Probe, manifest: M
     image = mnist.images[4:5, None]
     layer = choose_layer(manifest, "fc1_relu")
     values = probe.engine.inspect(image, ["fc1_relu"])["fc1_relu"][0]
-    _, silenced = ablate(probe, image, layer, choose_channels(layer, None))
+    _, silenced = ablate(probe, image, layer, choose_silenced(layer, []))
     for each, value in zip(silenced, values, strict=True):
         assert each.difference.any() == (value > 0)
     _, (nothing,) = ablate(probe, image, layer, [tuple(range(600))])

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from service.errors import ModelError, UnknownError
 from service.inside.index import Index, directions, load_index
 from service.manifest import Manifest, load_manifest
 from tests.conftest import Mnist
+from training.checkpoint import load_checkpoint
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -47,13 +50,47 @@ def test_every_label_has_as_many_prototypes(index: Index, manifest: Manifest) ->
     assert np.bincount(index.labels[index.prototypes]).tolist() == [300] * 10
 
 
-def test_the_prototypes_are_better_than_chance(manifest: Manifest) -> None:
-    """By every figure that the manifest has of the validation digits."""
-    assert manifest.index is not None
-    figures = manifest.index.metrics
-    assert figures["nearest_agreement"] > figures["random_nearest_agreement"] > 0.99
-    assert figures["ten_agreement"] > figures["random_ten_agreement"] > 0.99
-    assert figures["distance"] < 0.9 * figures["random_distance"]
+def test_the_prototypes_are_as_good_as_promised(
+    model_folder: Path, index: Index, manifest: Manifest, training_set: Mnist
+) -> None:
+    """Each figure that the manifest has of the validation digits, found anew, and better than that of random digits.
+
+    What they are near by is PyTorch's, of the network before it was folded. The file's own random draws were others,
+    so that their figures agree but nearly.
+    """
+    assert manifest.index is not None and manifest.index.layer == "fc1_relu"
+    promised = manifest.index.metrics
+    network = load_checkpoint(model_folder / "checkpoint.safetensors").network
+    shuffled = np.random.default_rng(manifest.training["seed"]).permutation(60_000)
+    validation, rest = shuffled[:5000], shuffled[5000:]
+
+    def vectors(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            pieces = [
+                network.activations(torch.from_numpy(images[start : start + 500, None].astype(np.float32)))["fc1_relu"]
+                for start in range(0, len(images), 500)
+            ]
+        values: NDArray[np.float32] = nn.functional.normalize(torch.cat(pieces)).numpy()
+        return values
+
+    judges, labels = vectors(training_set.images[validation]), training_set.labels[validation]
+
+    def judged(images: NDArray[np.uint8], own: NDArray[np.uint8]) -> dict[str, float]:
+        distances = 1 - judges @ vectors(images).T
+        same = own[np.argsort(distances, axis=1)[:, :10]] == labels[:, None]
+        figures = {"nearest_agreement": same[:, 0].mean(), "ten_agreement": same.mean()}
+        return figures | {"distance": distances.min(axis=1).mean()}
+
+    chosen = judged(index.images[index.prototypes], index.labels[index.prototypes])
+    drawn = np.concatenate([rest[training_set.labels[rest] == label][:300] for label in range(10)])
+    random = judged(training_set.images[drawn], training_set.labels[drawn])
+    assert chosen["nearest_agreement"] == pytest.approx(promised["nearest_agreement"], abs=4e-4)  # two digits
+    assert chosen["ten_agreement"] == pytest.approx(promised["ten_agreement"], abs=1e-4)
+    assert chosen["distance"] == pytest.approx(promised["distance"], abs=1e-5)
+    assert random["nearest_agreement"] == pytest.approx(promised["random_nearest_agreement"], abs=2e-3)
+    assert random["ten_agreement"] == pytest.approx(promised["random_ten_agreement"], abs=2e-3)
+    assert random["distance"] == pytest.approx(promised["random_distance"], rel=0.02)
+    assert chosen["ten_agreement"] > random["ten_agreement"] and chosen["distance"] < 0.9 * random["distance"]
 
 
 def test_it_is_small(model_folder: Path, index: Index) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.operators.appearance import Show, draw, look, usual
+from service.operators.appearance import Show, appearance_of, draw, usual
 from service.painting.colour import paint
 
 VALUES = np.array([[-2, -0.5, 0], [0.25, 1, 4]], np.float32)
@@ -15,7 +15,7 @@ VALUES = np.array([[-2, -0.5, 0], [0.25, 1, 4]], np.float32)
 
 def drawn(values: NDArray[np.float32], show: Show) -> NDArray[np.uint8]:
     """The pixels of the picture."""
-    return np.asarray(Image.open(io.BytesIO(draw(values, look(values, show)))))
+    return np.asarray(Image.open(io.BytesIO(draw(values, appearance_of(values, show)))))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_grey_levels_are_those_of_the_definition(show: Show, expected: list[list
 def test_signed_values_have_the_colours_of_the_feature_maps() -> None:
     """The same palette, over ± the largest magnitude, so that 0 is near white."""
     np.testing.assert_array_equal(drawn(VALUES, "signed"), paint(VALUES, -4, 4, signed=True))
-    assert look(VALUES, "signed") == ("signed", -4, 4)
+    assert appearance_of(VALUES, "signed") == ("signed", -4, 4)
     assert drawn(VALUES, "signed")[0, 2].min() > 240
 
 

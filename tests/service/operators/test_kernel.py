@@ -121,6 +121,8 @@ def test_numbers_may_be_written_in_any_usual_way(text: str, expected: list[list[
         ("1 2", "'1 2' is no number"),
         ("." * 100, f"'{'.' * 40}' is no number"),
         ("1e999", "1e999 is beyond ±1,000,000"),
+        ("1" * 8190 + "x", "is no number"),
+        ("0." + "3" * 63, "is no number"),
         ("-1000001", "-1000001 is beyond ±1,000,000"),
         ("1,2;3", "row 1 has 2 numbers and row 2 has 1"),
         ("1;2;3,4", "row 1 has 1 numbers and row 3 has 2"),

@@ -138,7 +138,7 @@ def test_dead_and_saturated_maps_say_so(manifest: Manifest, scale: Scale) -> Non
         "conv1, channel 3, dead",
         "conv1, channel 6, saturated",
     ]
-    assert "linear · 600 values, 50 a row · 589 dead" in words
+    assert "linear · 600 values, 50 a row · 11 above zero" in words
 
 
 @pytest.mark.parametrize(("name", "palette"), [("conv1", DIVERGING), ("relu1", SEQUENTIAL)])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.painting.drawing import Anchor, Drawing, Picture, Text
-from service.painting.png import as_png, colours_as_png
+from service.painting.png import as_png
 
 RANDOM = np.random.default_rng(3)
 
@@ -29,12 +29,6 @@ def test_a_picture_is_stretched_at_its_place() -> None:
     painted = painted.copy()
     painted[7:17, 5:17] = 255
     assert (painted == 255).all()
-
-
-def test_colours_alone_are_kept() -> None:
-    """One pixel each, nothing lost."""
-    colours = RANDOM.integers(0, 255, (28, 17, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(pixels(colours_as_png(colours)), colours)
 
 
 @pytest.mark.parametrize(("anchor", "left", "right"), [("start", 50, 80), ("middle", 35, 65), ("end", 20, 50)])

@@ -66,6 +66,14 @@ def test_without_channels_each_is_silenced_alone(client: httpx.Client, mnist: Mn
     np.testing.assert_allclose(alone["logits"], body["silenced"][-1]["logits"], atol=1e-5)
 
 
+def test_channels_are_asked_for_as_everywhere(client: httpx.Client, mnist: Mnist) -> None:
+    """By ranges, and by a parameter that comes several times."""
+    listed = ask(client, mnist.images[5], layer="conv2", channels="0,1,2,3,9")
+    assert listed["silenced"][0]["channels"] == [0, 1, 2, 3, 9]
+    for asked in ("9,0-3", ["9", "0-1,2", "3"]):
+        assert ask(client, mnist.images[5], layer="conv2", channels=asked) == listed
+
+
 def test_the_last_convolution_is_the_default(client: httpx.Client, manifest: Manifest) -> None:
     """A drawing with nothing asked for: each of its 32 channels."""
     body = client.post("/v1/ablate", content=encode(drawn())).json()
@@ -77,11 +85,15 @@ def test_the_last_convolution_is_the_default(client: httpx.Client, manifest: Man
     ("query", "status", "sentence"),
     [
         ({"layer": "conv9"}, 404, "no layer 'conv9'; it has conv1, "),
-        ({"layer": "logits"}, 404, "no layer 'logits'"),
-        ({"layer": "conv1,conv2"}, 400, "channels of one layer are silenced at a time, and 2 are asked for"),
-        ({"channels": "32"}, 404, "layer conv2 has the channels 0 to 31, and no 32"),
-        ({"channels": "1,x"}, 400, "channels: they are to be numbers from 0 on, with commas between them, such as 5,6"),
-        ({"channels": ""}, 400, "channels: they are to be numbers"),
+        (
+            {"layer": "logits"},
+            404,
+            "layer logits is the answer itself and cannot be silenced; it is to be one of conv1",
+        ),
+        ({"layer": "conv1,conv2"}, 404, "no layer 'conv1,conv2'"),
+        ({"channels": "32"}, 400, "channels: conv2 has 0 to 31, and 32 is asked for"),
+        ({"channels": "1,x"}, 400, "channels: 'x' is neither a number nor a range such as 5-7"),
+        ({"channels": ""}, 400, "channels: '' is neither a number nor a range"),
         ({"preprocess": "x"}, 400, "preprocess: "),
     ],
 )
@@ -99,4 +111,4 @@ def test_bodies_that_are_no_picture_are_refused(client: httpx.Client, mnist: Mni
     refused(client.post("/v1/ablate", content=b"hello"), 415)
     headers = {"Content-Type": "application/octet-stream"}
     answer = client.post("/v1/ablate", content=mnist.images[:3].tobytes(), headers=headers)
-    assert refused(answer, 400) == "one picture is looked into at a time, and 3 were sent"
+    assert refused(answer, 400) == "one picture is taken at a time, and 3 were sent"

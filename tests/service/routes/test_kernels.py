@@ -125,14 +125,14 @@ def test_entity_tags_tell_answers_apart(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("layer", "query", "status", "said"),
     [
-        ("relu1", {}, 404, "layer relu1 has no weights; there are weights of conv1, conv2, fc1, logits"),
+        ("relu1", {}, 404, "layer relu1 has no weights; it is to be one of conv1, conv2, fc1, logits"),
         (
             "pool2",
             {"format": "json"},
             404,
-            "layer pool2 has no weights; there are weights of conv1, conv2, fc1, logits",
+            "layer pool2 has no weights; it is to be one of conv1, conv2, fc1, logits",
         ),
-        ("conv3", {}, 404, "the model has no layer 'conv3'; there are weights of conv1, conv2, fc1, logits"),
+        ("conv3", {}, 404, "the model has no layer 'conv3'; it has conv1, relu1, pool1"),
         ("CONV1", {}, 404, "the model has no layer 'CONV1'"),
         ("conv1", {"channels": "8"}, 400, "channels: conv1 has 0 to 7, and 8 is asked for"),
         ("conv1", {"channels": "a"}, 400, "channels: 'a' is neither a number nor a range such as 5-7"),

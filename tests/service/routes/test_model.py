@@ -3,11 +3,13 @@
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 import httpx
 import onnx
 import onnxruntime
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 
@@ -47,6 +49,26 @@ def test_the_layers_are_those_of_the_file_that_serves(client: httpx.Client, mode
     assert layers["conv2"]["formula"] == "⌊(14 − 5 + 2·2)/1⌋ + 1 = 14" and layers["relu2"]["formula"] is None
     assert layers["pool2"]["receptive_field"] == {"size": 14, "jump": 4, "start": 1.5}
     assert layers["logits"]["receptive_field"] is None
+
+
+def test_the_card_is_the_file_beside_the_model(client: httpx.Client, model_folder: Path) -> None:
+    """In Markdown, byte for byte, and each picture that it names is there."""
+    answer = client.get("/v1/model/card")
+    assert answer.headers["Content-Type"] == "text/markdown; charset=utf-8"
+    assert answer.content == (model_folder / "README.md").read_bytes()
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", answer.text)
+    assert pictures
+    for picture in pictures:
+        shown = client.get(f"/v1/model/card/{picture}")
+        assert shown.headers["Content-Type"] == "image/png"
+        assert shown.content == (model_folder / picture).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["none.png", "..%2f1%2fconfusion.png", "manifest.json", "model.onnx", "README.md"])
+def test_no_other_file_is_beside_the_card(client: httpx.Client, name: str) -> None:
+    """Neither a picture that is not there, nor another version's, nor what is no picture."""
+    answer = client.get(f"/v1/model/card/{name}")
+    assert answer.status_code in {400, 404} and list(answer.json()) == ["error"]
 
 
 def test_metrics_are_prometheus_text(client: httpx.Client, model_bytes: bytes) -> None:

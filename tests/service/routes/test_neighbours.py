@@ -145,7 +145,7 @@ def test_one_picture_is_searched_at_a_time(client: httpx.Client, mnist: Mnist) -
     assert "no body" in refused(client.post("/v1/neighbours"), 400)
     prepared = {"Content-Type": "application/octet-stream"}
     answer = client.post("/v1/neighbours", content=mnist.images[:2].tobytes(), headers=prepared)
-    assert "one picture is looked into at a time, and 2 were sent" in refused(answer, 400)
+    assert "one picture is taken at a time, and 2 were sent" in refused(answer, 400)
     assert "no picture" in refused(client.post("/v1/neighbours", content=b"nonsense" * 9), 415)
     answer = client.post("/v1/neighbours", content=mnist.images[0].tobytes(), headers=prepared)
     assert answer.json()["digit"] == 7
@@ -155,9 +155,8 @@ def test_one_picture_is_searched_at_a_time(client: httpx.Client, mnist: Mnist) -
     ("layer", "query", "status", "said"),
     [
         ("conv3", {}, 404, "the model has no layer 'conv3'; it has conv1, relu1"),
-        ("logits", {}, 404, "the model has no layer 'logits'"),
-        ("all", {}, 400, "the digits are those of one layer, and 8 are asked for"),
-        ("conv1,conv2", {}, 400, "the digits are those of one layer, and 2 are asked for"),
+        ("logits", {}, 404, "layer logits is the answer itself and has no exemplars; it is to be one of conv1"),
+        ("all", {}, 404, "the model has no layer 'all'"),
         ("conv1", {"channel": 8}, 400, "channel: conv1 has 0 to 7"),
         ("fc1", {"channel": 600}, 400, "channel: fc1 has 0 to 599"),
         ("conv1", {"channel": -1}, 400, "channel: "),

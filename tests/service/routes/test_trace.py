@@ -260,7 +260,7 @@ def test_one_picture_is_traced_at_a_time(client: httpx.Client, mnist: Mnist) -> 
     query: dict[str, Any] = {"layer": "fc1", "channel": 0}
     headers = {"Content-Type": "application/octet-stream"}
     answer = client.post("/v1/trace", params=query, content=mnist.images[:2].tobytes(), headers=headers)
-    assert refused(answer, 400) == "one picture is looked into at a time, and 2 were sent"
+    assert refused(answer, 400) == "one picture is taken at a time, and 2 were sent"
     assert "no body" in refused(client.post("/v1/trace", params=query), 400)
 
 

@@ -32,6 +32,7 @@ def test_a_tag_is_of_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         (TAG[:-1], False),
         (f'"{TAG[1:-1]} more"', False),
         ('"*"', False),
+        (f"a{' ' * 60_000}a", False),  # which is looked at once, and not anew from every space
     ],
 )
 def test_a_header_names_a_tag(header: str, known: bool) -> None:
