@@ -97,10 +97,10 @@ def _columns(options: Options, model: Model) -> Columns:
 
 @asynccontextmanager
 async def _answerer(options: Options) -> AsyncIterator[tuple[Answerer, Model]]:
-    if options.local is not None:
+    if options.local:
         from client.local import Local, newest  # noqa: PLC0415 — it needs the service's own packages
 
-        folder = options.local if (options.local / "manifest.json").exists() else newest(options.local)
+        folder = options.model if (options.model / "manifest.json").exists() else newest(options.model)
         with Local(folder, preprocess=options.preprocess, layer=options.layer, processes=options.processes) as local:
             yield local, local.model
         return

@@ -21,7 +21,8 @@ class Options:
         inputs: paths, patterns, addresses, or `-`.
         output: the table to write.
         url: of the service.
-        local: the folder of the model's version, or of models, that predicts without a service; None to ask one.
+        local: whether no service is asked.
+        model: the folder that predicts then: a version's, or one of models.
         preprocess: mnist, or none for pictures that are prepared digits.
         layer: whose values are a column too.
         probabilities, model_columns: whether there are those columns.
@@ -36,7 +37,8 @@ class Options:
     inputs: tuple[str, ...]
     output: Path
     url: str
-    local: Path | None
+    local: bool
+    model: Path
     preprocess: Preprocess
     layer: str | None
     probabilities: bool
@@ -86,13 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, required=True, metavar="FILE", help="the table: .csv, .jsonl, .parquet or .npz"
     )
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of the service (default: %(default)s)")
+    parser.add_argument("--local", action="store_true", help="ask no service but predict here, on all CPUs")
     parser.add_argument(
-        "--local",
+        "--model",
         type=Path,
-        nargs="?",
-        const=Path("models"),
+        default=Path("models"),
         metavar="DIR",
-        help="ask no service but predict here, on all CPUs, by the model in this folder (default: newest in models)",
+        help="of --local: a version's folder, or one of models, for the newest (default: models)",
     )
     parser.add_argument("--processes", type=_number(int, 0), default=0, help="of --local (default: one for each CPU)")
     parser.add_argument(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Fault = Literal["pass", "busy", "late", "hang", "reset", "cut"]
-BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 16\r\n\r\n" + b'{"error": "full"}'[:16]
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 17\r\n\r\n" + b'{"error": "full"}'
 LATE = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from client.__main__ import start
 from client.command import main
 from client.outputs.ledger import journal_of
 from tests.conftest import Mnist
@@ -70,7 +71,7 @@ def test_each_input_has_its_row(
 def test_without_a_service_the_rows_are_the_same(server: Process, folder: Path) -> None:
     """--local, with the values of a layer: the table that the service gives."""
     tables = []
-    for name, where in (("a", ["--url", server.url]), ("b", ["--local", str(MODELS), "--processes", "1"])):
+    for name, where in (("a", ["--url", server.url]), ("b", ["--local", "--model", str(MODELS), "--processes", "1"])):
         output = folder.parent / f"{name}.parquet"
         assert main([str(folder), *where, "--layer", "fc1", "--output", str(output)]) == 1
         tables.append(pq.read_table(output))
@@ -142,11 +143,19 @@ def test_wrong_flags(arguments: list[str], told: str, capsys: pytest.CaptureFixt
     assert ended.value.code == 2 and told in capsys.readouterr().err
 
 
+def test_without_its_extra_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where what it needs is not installed, a sentence says how that is done, with status 2."""
+    monkeypatch.delitem(sys.modules, "client.command")
+    monkeypatch.setitem(sys.modules, "rich.logging", None)
+    assert start() == 2
+    assert capsys.readouterr().err == "digitscope-batch needs rich.logging: pip install 'digitscope[client]'\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--layer", "conv9", "--local", str(MODELS)], "--layer conv9: the model's layers are conv1, "),
-        (["--local", "."], "there is no model in digits"),
+        (["--layer", "conv9", "--local", "--model", str(MODELS)], "--layer conv9: the model's layers are conv1, "),
+        (["--local", "--model", "."], "there is no model in digits"),
         (["--url", "nowhere"], "'nowhere' is no address of a service"),
     ],
 )

@@ -92,6 +92,6 @@ def test_the_page_shows_the_least_certain(tmp_path: Path) -> None:
 
 
 def test_a_run_of_nothing_has_a_page(tmp_path: Path) -> None:
-    """No inputs at all."""
+    """No inputs at all make a page that says so."""
     write_report(tmp_path / "x.html", summarise([]), [], iter(()), "nothing")
     assert "0 inputs" in (tmp_path / "x.html").read_text(encoding="utf-8")
