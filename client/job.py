@@ -76,7 +76,7 @@ async def _fill(ledger: Ledger, answerer: Answerer, options: Options, listed: Pa
             ledger.write(rows)  # not in a thread, which an interruption would leave at work
             bar.advance(rows)
 
-        await run(groups(ledger.unread(_items(options, listed)), options.preprocess), answerer, write)
+        await run(groups(ledger.unread(_items(options, listed)), options.preprocess), answerer, write, options.most)
 
 
 def _items(options: Options, listed: Path) -> Iterator[Item]:

@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         default=120.0,
         help="seconds of all attempts at one request (default: 120)",
     )
-    parser.add_argument("--most", type=_number(int, 1), default=64, help="requests at once (default: 64)")
+    parser.add_argument("--most", type=_number(int, 1), default=16, help="requests at once (default: 16)")
     return parser
 
 

@@ -8,19 +8,21 @@ from client.group import Group
 from client.prediction import Row
 from client.remote import Answerer
 
-_AHEAD = 24  # groups that are read and not yet written
-_HELD = 64 * 2**20  # bytes of theirs
+_AHEAD = 8  # groups that are read or wait to be written, beside those that are under way
+_HELD = 64 * 2**20  # bytes of all of them, or one group
 
 Write = Callable[[list[Row]], Awaitable[None]]
 
 
-async def run(groups: Iterator[Group], answerer: Answerer, write: Write) -> None:
+async def run(groups: Iterator[Group], answerer: Answerer, write: Write, most: int = 16) -> None:
     """Has all groups answered, and writes the rows of each when those of all before it are written.
+
+    At `most` so many are under way at once, and a few more wait for their turn or for those before them.
 
     Raises:
         RunError: no more can be answered; what had been answered before the first that was not is written.
     """
-    flow = _Flow(groups, answerer)
+    flow = _Flow(groups, answerer, most + _AHEAD)
     reading = asyncio.create_task(flow.read())
     try:
         while (answering := await flow.waiting.get()) is not None:
@@ -37,8 +39,8 @@ async def run(groups: Iterator[Group], answerer: Answerer, write: Write) -> None
 class _Flow:
     """The groups that are read and not yet written."""
 
-    def __init__(self, groups: Iterator[Group], answerer: Answerer) -> None:
-        self.waiting: asyncio.Queue[asyncio.Task[tuple[list[Row], int]] | None] = asyncio.Queue(_AHEAD)
+    def __init__(self, groups: Iterator[Group], answerer: Answerer, ahead: int) -> None:
+        self.waiting: asyncio.Queue[asyncio.Task[tuple[list[Row], int]] | None] = asyncio.Queue(ahead)
         self.under_way: set[asyncio.Task[tuple[list[Row], int]]] = set()
         self._groups = groups
         self._answerer = answerer

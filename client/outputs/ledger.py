@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from client.errors import RunError
 from client.inputs.item import Item
+from client.memory import give_back
 from client.outputs.columns import Columns
 from client.prediction import Row
 
@@ -102,6 +103,7 @@ class Ledger:
             _sync(self._batches)
             self._note({"rows": done, "names": self._names})
             self._waiting = []
+            give_back()
 
     def unread(self, items: Iterator[Item]) -> Iterator[Item]:
         """The items after those whose rows are there.

@@ -54,10 +54,10 @@ def test_rows_keep_the_order_of_the_inputs() -> None:
     for place, row in enumerate(rows):
         assert (row.error == "broken" and row.prediction is None) == (place % 3 == 1)
         assert row.prediction is None or row.prediction.digit == place // 3 % 10
-    assert answerer.most > 20  # many were under way at once
+    assert answerer.most > 15  # many were under way at once
 
 
-@pytest.mark.parametrize(("size", "ahead"), [(784, 100), (8 * 2**20, 12)])
+@pytest.mark.parametrize(("size", "ahead"), [(784, 30), (8 * 2**20, 12)])
 def test_what_is_read_and_not_written_is_bounded(size: int, ahead: int) -> None:
     """While the first rows wait to be written, only so many groups are read, and fewer of large pictures."""
     read: list[int] = []
