@@ -22,6 +22,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; }
 th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ccc; }
+.said { text-align: left; }
 ul { list-style: none; padding: 0; display: grid; gap: 1rem; }
 ul { grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); }
 li { font-size: .85rem; overflow-wrap: anywhere; } li b { font-size: 1.2rem; }
@@ -51,7 +52,7 @@ def write_report(path: Path, summary: Summary, batches: Iterable[Any], items: It
     cards = "".join(_card(each, shown.get(each.place)) for each in doubtful)
     digits = "".join(f"<td>{summary.digits[digit]:,}</td>" for digit in range(10))
     failures = "".join(
-        f"<tr><td>{count:,}</td><td>{escape(text)}</td></tr>" for text, count in summary.failures.items()
+        f'<tr><td>{count:,}</td><td class="said">{escape(text)}</td></tr>' for text, count in summary.failures.items()
     )
     reasons = ", ".join(f"{count:,} {escape(reason)}" for reason, count in summary.reasons.most_common()) or "none"
     page = f"""<!doctype html>
