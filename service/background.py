@@ -14,14 +14,19 @@ from service.errors import DeadlineError, GoneError, OverloadedError
 
 Result = TypeVar("Result")
 
+_PATIENCE = 5.0  # seconds: who would have to wait for longer is refused at once
+_MEMORY = 0.2  # the share that the latest work has in what work usually takes
 _LOWEST = 19  # nice(2); the most yielding of all
 
 
 class Background:
     """The thread, which begins with the first work."""
 
-    def __init__(self, name: str, most_waiting: int) -> None:
+    def __init__(self, name: str, most_waiting: int, patience: float = _PATIENCE) -> None:
+        """`most_waiting` may wait at once, and none of them for more than about `patience` seconds."""
         self._most_waiting = most_waiting
+        self._patience = patience
+        self._usual = 0.0  # seconds of work
         self._thread = ThreadPoolExecutor(1, name, initializer=_yield_to_others)
         self._turn = asyncio.Lock()  # first come, first served; on the event loop, where a caller can be asked for
         self._unfinished = 0
@@ -38,13 +43,13 @@ class Background:
         `gone` is asked on the event loop when the turn has come, whether the caller has gone.
 
         Raises:
-            OverloadedError: too much waits already.
+            OverloadedError: too much waits already, by number or by the time that it will take.
             DeadlineError: the deadline passed before its turn.
             GoneError: nobody waits for the result; the work was not begun.
             Exception: what the work raises.
         """
-        if self._unfinished > self._most_waiting:
-            raise OverloadedError(f"{self._most_waiting} requests wait already to look inside the network")
+        if self._unfinished > self._most_waiting or self._unfinished * self._usual > self._patience:
+            raise OverloadedError(f"{max(0, self._unfinished - 1)} requests wait already to look inside the network")
         self._unfinished += 1
         try:
             async with self._turn:
@@ -52,7 +57,11 @@ class Background:
                     raise DeadlineError("the time given for the request passed before its turn came")
                 if gone is not None and gone():
                     raise GoneError("the caller has gone")
-                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+                began = time.monotonic()
+                try:
+                    return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+                finally:
+                    self._usual += _MEMORY * (time.monotonic() - began - self._usual)
         finally:
             self._unfinished -= 1
 

@@ -73,6 +73,8 @@ def test_pointing_writes_out_the_arithmetic_of_the_api(page: Page, mnist: Mnist)
             if place["row"]:
                 query |= {"y": place["row"], "x": place["column"]}
             answer = page.request.post("/v1/trace", params=query, data=picture, headers=PICTURE).json()
+            where = f"{layer} {place['channel']}" + (f" ({place['row']}, {place['column']})" if place["row"] else "")
+            expect(page.locator("#readout")).to_contain_text(f"{where}: {written(answer['value'])}")
             expect(page.locator("#value")).to_have_text(written(answer["value"]))
             shown = [text.replace("−", "-") for text in page.locator("#arithmetic .facts dd").all_inner_texts()]
             assert [float(text) for text in shown[:2]] == [answer["value"], answer["exact"]]
@@ -81,7 +83,6 @@ def test_pointing_writes_out_the_arithmetic_of_the_api(page: Page, mnist: Mnist)
             last = answer["terms"][-1]
             cells = rows.nth(len(answer["terms"]) - 1).locator("td").all_inner_texts()
             assert cells == [written(last[name]) for name in ("input", "weight", "product", "running")]
-            expect(page.locator("#readout")).to_contain_text(f"{layer} {place['channel']}")
         assert compared, layer
 
 

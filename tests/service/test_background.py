@@ -52,6 +52,29 @@ def test_more_than_may_wait_are_refused_and_a_place_that_is_free_is_taken() -> N
     background.close()
 
 
+def test_work_that_takes_long_lets_fewer_wait() -> None:
+    """After work of a fifth of a second few may wait within a tenth; after quick work as many as may at all."""
+    background = Background("test", 20, patience=0.1)
+
+    async def together(seconds: float, count: int) -> int:
+        asked = [background.run(lambda: time.sleep(seconds)) for _ in range(count)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(error is None or isinstance(error, OverloadedError) for error in found)
+        return sum(error is None for error in found)
+
+    async def main() -> None:
+        assert await together(0, 21) == 21
+        for _ in range(3):
+            assert await together(0.2, 1) == 1
+        assert await together(0, 21) < 5
+        for _ in range(40):
+            assert await together(0, 1) == 1
+        assert await together(0, 21) == 21
+
+    asyncio.run(main())
+    background.close()
+
+
 def test_a_deadline_that_passed_is_told_and_the_work_not_begun() -> None:
     """While another one runs, the time of the second passes."""
     background = Background("test", 2)
