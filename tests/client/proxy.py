@@ -40,7 +40,7 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a client."""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
@@ -62,7 +62,6 @@ class Proxy:
                 await writer.drain()
                 if fault == "cut" or not answer:
                     break
-        writer.close()
 
     async def _forward(self, head: bytes, body: bytes) -> bytes:
         """The service's whole answer; nothing if there is no service."""
@@ -94,9 +93,11 @@ def proxying(proxy: Proxy) -> Iterator[Proxy]:
 
     async def end() -> None:
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
             task.cancel()
-        await asyncio.sleep(0)
+        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.sleep(0.05)  # in which what was closed is let go of
 
     server = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
     try:
