@@ -10,7 +10,9 @@ COPY pyproject.toml README.md LICENSE ./
 COPY service service
 
 FROM build AS build-cpu
-RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[cpu,grpc]"
+# The batch client is not in the image, and so its command has nothing to run.
+RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[cpu,grpc]" \
+  && rm /opt/digitscope/bin/digitscope-batch
 
 FROM ${PYTHON_IMAGE} AS runtime
 ENV DIGITSCOPE_HOST=0.0.0.0 DIGITSCOPE_PORT=8000 DIGITSCOPE_MODELS=/models PYTHONUNBUFFERED=1
@@ -26,7 +28,8 @@ FROM runtime AS cpu
 COPY --from=build-cpu /opt/digitscope /opt/digitscope
 
 FROM build AS build-gpu
-RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[gpu,grpc]"
+RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[gpu,grpc]" \
+  && rm /opt/digitscope/bin/digitscope-batch
 
 FROM runtime AS gpu
 # What the container toolkit hands in of the driver; asked for here, refused at start where there is none.

@@ -1,0 +1,1 @@
+"""What is to be recognised: files, folders, archives, arrays and tables, as a stream of items with names."""

@@ -1,0 +1,104 @@
+"""Arguments → the files that they mean: paths, folders, patterns, and addresses of object storage.
+
+Files of this machine are walked here, a folder at a time; other addresses are fsspec's
+(https://filesystem-spec.readthedocs.io).
+"""
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import fsspec
+
+from client.errors import InputError
+
+
+def files(argument: str) -> Iterator[str]:
+    """The files that an argument means, folders with all that is in them; each folder in the order of names.
+
+    Hidden files are left out of folders, and links to folders are not followed.
+
+    Raises:
+        InputError: it means none.
+    """
+    if "://" in argument:
+        yield from _remote_files(argument)
+    elif os.path.lexists(argument):
+        yield from _local_files(argument)
+    elif glob.has_magic(argument):
+        found = _matches(argument)
+        if not found:
+            raise InputError("no file has such a name")
+        for path in found:
+            yield from _local_files(path)
+    else:
+        raise InputError("there is no such file")
+
+
+def open_file(place: str) -> BinaryIO:
+    """A file to read.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    try:
+        if "://" in place:
+            return cast("BinaryIO", fsspec.open(place, "rb").open())
+        return open(place, "rb")  # noqa: PTH123 — as above
+    except Exception as error:  # of whatever storage it lies in
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"it cannot be opened: {said}") from error
+
+
+def _matches(pattern: str) -> list[str]:
+    """What a pattern matches, but for what is hidden and not named so.
+
+    `**` is any number of folders, without links; since it reaches all files by itself, it then means files alone.
+    """
+    path = Path(pattern)
+    if path.name == "**":  # a folder with all that is in it
+        return _matches(str(path.parent)) if glob.has_magic(str(path.parent)) else [str(path.parent)]
+    found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    named = set(path.parts)
+    return sorted(
+        str(each)
+        for each in found
+        if not any(part.startswith(".") and part not in named for part in each.parts)
+        and not ("**" in named and each.is_dir())
+    )
+
+
+def _local_files(path: str) -> Iterator[str]:
+    try:
+        with os.scandir(path) as entries:
+            found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    except OSError:  # it is no folder, or one that may not be read, and then opening it says why
+        yield path
+        return
+    for name, is_folder in found:
+        if name.startswith("."):
+            continue
+        inner = os.path.join(path, name)  # noqa: PTH118 — as above
+        if is_folder:
+            yield from _local_files(inner)
+        elif not os.path.isdir(inner):  # noqa: PTH112 — a link to a folder
+            yield inner
+
+
+def _remote_files(address: str) -> Iterator[str]:
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        if glob.has_magic(path):
+            found = system.glob(path)
+        elif system.isdir(path):
+            found = system.find(path)
+        else:
+            found = [path]
+    except Exception as error:  # of whatever storage it is
+        raise InputError(f"it cannot be listed: {error}") from error
+    if not found:
+        raise InputError("no file has such a name")
+    for each in sorted(found):
+        yield str(system.unstrip_protocol(each))
