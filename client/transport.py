@@ -53,16 +53,20 @@ class HttpTransport:
         The key is the one of the environment's `DIGITSCOPE_API_KEY` unless it is given, and goes with every request.
 
         Raises:
-            RunError: the address is none of HTTP.
+            RunError: the address is none of HTTP, or names a user; or the key has what none has.
         """
-        key = os.environ.get(KEY_VARIABLE) if key is None else key
+        key = (os.environ.get(KEY_VARIABLE, "") if key is None else key).strip()
         headers = {"Accept-Encoding": "identity", "User-Agent": "digitscope-batch"}
+        if not all("!" <= letter <= "~" for letter in key):
+            raise RunError(f"the key in {KEY_VARIABLE} has characters that are no visible ones of ASCII")
         if key:
             headers["Authorization"] = f"Bearer {key}"
         try:
             address = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise RunError(f"'{url}' is no address: {error}") from error
+        except httpx.InvalidURL:  # whose text may have a part of it that is secret
+            raise RunError("the address of the service is none: it is to be such as http://127.0.0.1:8000") from None
+        if address.userinfo:
+            raise RunError(f"the address of the service is to have no user or password: a key goes into {KEY_VARIABLE}")
         if address.scheme not in ("http", "https") or not address.host:
             raise RunError(f"'{url}' is no address of a service, such as http://127.0.0.1:8000")
         self._url = url
@@ -79,8 +83,8 @@ class HttpTransport:
         """The answer to one request, asked once.
 
         Raises:
-            LostError: there was none.
-            RunError: the address can be none of a service.
+            LostError: there was none, or one that cannot be read.
+            RunError: the address can be none of a service, or the request none of HTTP.
         """
         try:
             answer = await self._client.request(method, path, content=body, headers=dict(headers))
@@ -88,7 +92,9 @@ class HttpTransport:
             raise LostError(f"no answer in time ({type(error).__name__})") from error
         except httpx.UnsupportedProtocol as error:
             raise RunError(f"'{self._url}' is no address of a service: {error}") from error
-        except httpx.TransportError as error:
+        except httpx.LocalProtocolError:  # whose text has the header that is wrong, which may be the key's
+            raise RunError("the request has a header or an address that HTTP does not allow") from None
+        except httpx.RequestError as error:
             raise LostError(f"the connection failed ({type(error).__name__}: {error})") from error
         return Reply(answer.status_code, {name.lower(): text for name, text in answer.headers.items()}, answer.content)
 

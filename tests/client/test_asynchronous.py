@@ -108,6 +108,7 @@ def test_what_are_no_digits_is_told_before_it_is_sent() -> None:
     [
         (None, "secret", "Bearer secret"),
         ("own", "secret", "Bearer own"),
+        (None, "secret\n", "Bearer secret"),
         ("", "secret", None),
         (None, None, None),
     ],
@@ -133,6 +134,42 @@ def test_the_key_goes_along(
 
     finish(work())
     assert seen == [sent]
+
+
+@pytest.mark.parametrize("key", ["hid den", "hid\nden", "hid\tden", "hiddén", "hidden\x7f"])
+def test_a_key_that_is_none_is_never_shown(key: str) -> None:
+    """One that cannot be in a header is refused before anything is sent, and the sentence does not have it."""
+    with pytest.raises(RunError, match="DIGITSCOPE_API_KEY") as refused:
+        HttpTransport("http://service", key=key)
+    assert "hid" not in str(refused.value) and "den" not in str(refused.value)
+
+
+def test_an_address_has_no_password() -> None:
+    """A user or password in the address, which would be logged, is refused and not shown, also if it is no address."""
+    for url in ("http://hidden@service", "http://user:hidden@service:80", "http://user:hidden@service:port"):
+        with pytest.raises(RunError) as refused:
+            HttpTransport(url)
+        assert "hidden" not in str(refused.value) and refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (httpx.LocalProtocolError("Illegal header value b'Bearer hidden'"), RunError),
+        (httpx.DecodingError("no gzip"), LostError),
+        (httpx.ReadError("reset"), LostError),
+    ],
+)
+def test_what_httpx_raises_is_told_without_secrets(error: Exception, raised: type[Exception]) -> None:
+    """A request that HTTP does not allow ends the run without its text; whatever else fails may be asked again."""
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    transport = HttpTransport("http://service", transport=httpx.MockTransport(handle))
+    with pytest.raises(raised) as found:
+        finish(transport.send("GET", "/", b"", {}))
+    assert "hidden" not in str(found.value) and (raised is LostError or found.value.__cause__ is None)
 
 
 def _client(answers: Sequence[Reply | Exception], **options: Any) -> tuple[AsyncClient, FakeTransport, list[float]]:
