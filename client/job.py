@@ -13,12 +13,13 @@ from client.asynchronous import AsyncClient
 from client.errors import ClientError, RunError
 from client.group import groups
 from client.inputs.item import Item
+from client.inputs.places import resolved
 from client.inputs.stream import items
 from client.memory import give_back
 from client.options import Options
 from client.outputs.columns import Columns
-from client.outputs.formats import write_output
-from client.outputs.ledger import Ledger, journal_of
+from client.outputs.formats import unfinished_of, write_output
+from client.outputs.ledger import Ledger, journal_of, partial_of
 from client.pipeline import run
 from client.prediction import Model, Row
 from client.progress import Bar
@@ -80,7 +81,16 @@ async def _fill(ledger: Ledger, answerer: Answerer, options: Options, listed: Pa
 
 
 def _items(options: Options, listed: Path) -> Iterator[Item]:
-    return items(options.inputs, _lines(listed), options.column)
+    return items(options.inputs, _lines(listed), options.column, _own_files(options))
+
+
+def _own_files(options: Options) -> frozenset[str]:
+    """What the run itself writes, as `resolved` names it."""
+    output, report = options.output, options.report
+    found = [output, partial_of(output), journal_of(output), unfinished_of(output)]
+    if report is not None:
+        found += [report, unfinished_of(report)]
+    return frozenset(resolved(str(path)) for path in found)
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from client.errors import InputError
 from client.inputs.item import Content, Item
+from client.outputs.formats import unfinished_of
 from client.prediction import SIDE
 from client.summary import Summary
 
@@ -63,7 +64,7 @@ def write_report(path: Path, summary: Summary, batches: Iterable[Any], items: It
 <h2>Failed: {summary.failed:,}</h2><table>{failures}</table>
 <h2>Least certain</h2><ul>{cards}</ul></html>
 """
-    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished = unfinished_of(path)
     unfinished.write_text(page, encoding="utf-8")
     unfinished.replace(path)
 

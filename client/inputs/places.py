@@ -6,7 +6,7 @@ Files of this machine are walked here, a folder at a time; other addresses are f
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,10 +15,11 @@ import fsspec
 from client.errors import InputError
 
 
-def files(argument: str) -> Iterator[str]:
+def files(argument: str, own: Collection[str] = ()) -> Iterator[str]:
     """The files that an argument means, folders with all that is in them; each folder in the order of names.
 
-    Hidden files are left out of folders, and links to folders are not followed.
+    Hidden files are left out of folders, and links to folders are not followed. The run's `own` files, by the names
+    that `resolved` gives them, are left out of folders and patterns, since they come and go while these are read.
 
     Raises:
         InputError: it means none.
@@ -26,15 +27,21 @@ def files(argument: str) -> Iterator[str]:
     if "://" in argument:
         yield from _remote_files(argument)
     elif os.path.lexists(argument):
-        yield from _local_files(argument)
+        yield from (path for path in _local_files(argument) if path == argument or not _is_one_of(own, path))
     elif glob.has_magic(argument):
         found = _matches(argument)
         if not found:
             raise InputError("no file has such a name")
-        for path in found:
-            yield from _local_files(path)
+        for each in found:
+            yield from (path for path in _local_files(each) if not _is_one_of(own, path))
     else:
         raise InputError("there is no such file")
+
+
+def resolved(path: str) -> str:
+    """The one name of a file, there or not, whose folder may have several; a link at its end stays one."""
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 — names that are no text stay as they are
 
 
 def open_file(place: str) -> BinaryIO:
@@ -50,6 +57,11 @@ def open_file(place: str) -> BinaryIO:
     except Exception as error:  # of whatever storage it lies in
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"it cannot be opened: {said}") from error
+
+
+def _is_one_of(own: Collection[str], path: str) -> bool:
+    name = os.path.basename(path)  # noqa: PTH119 — of millions of files
+    return any(each.endswith(name) for each in own) and resolved(path) in own
 
 
 def _matches(pattern: str) -> list[str]:

@@ -27,7 +27,7 @@ def write_output(output: Path, schema: Any, batches: Batches) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    unfinished = output.with_name(output.name + ".unfinished")
+    unfinished = unfinished_of(output)
     try:
         with unfinished.open("wb") as file:
             WRITERS[output.suffix.lower()](file, schema, batches)
@@ -36,6 +36,11 @@ def write_output(output: Path, schema: Any, batches: Batches) -> None:
         unfinished.replace(output)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def unfinished_of(path: Path) -> Path:
+    """The file beside an output or a report while it is written."""
+    return path.with_name(path.name + ".unfinished")
 
 
 def _write_csv(file: IO[bytes], schema: Any, batches: Batches) -> None:

@@ -1,11 +1,13 @@
 """The command in this process, against a service of its own and without one: what it writes, says and returns."""
 
 import csv
+import errno
 import io
 import json
 import sys
 import zipfile
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -122,6 +124,28 @@ def test_a_finished_run_is_not_done_again(server: Process, folder: Path, capsys:
     assert ask(server, output, folder / "b" / "00.png") == 2
     assert "--resume goes on with" in capsys.readouterr().err
     assert ask(server, output, folder / "b" / "00.png", "--restart") == 0 and not journal_of(output).exists()
+
+
+def test_the_files_of_the_run_are_no_inputs(
+    server: Process, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With output and report in the folder that is read, an aborted run and its resumption have its inputs alone."""
+    monkeypatch.chdir(folder)
+    arguments = (".", folder / "*", "--report", "x.html", "--resume")
+    (folder / "x.html").write_text("of an earlier run")
+    with monkeypatch.context() as patch:
+        patch.setattr("client.job.write_output", _full)
+        assert ask(server, Path("x.csv"), *arguments) == 2
+    assert journal_of(folder / "x.csv").exists()
+    (folder / "x.csv").write_text("of an earlier run")
+    assert ask(server, Path("x.csv"), *arguments) == 1
+    assert "resumed: 604 rows" in capsys.readouterr().err
+    with (folder / "x.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 604
+
+
+def _full(*_: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(
