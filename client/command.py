@@ -47,6 +47,9 @@ def _run(options: Options, console: Console) -> int:
         return _abort(f"{error.filename or options.output}: {error.strerror or error}", options)
     except (asyncio.CancelledError, KeyboardInterrupt):
         return _abort("told to end", options)
+    except Exception as error:  # a fault of ours, whose status is not to be the one of inputs that failed
+        _log.exception("this should not have happened")
+        return _abort(f"{type(error).__name__}: {error}", options)
     if done is None:
         _log.warning("%s is there already, and no unfinished run beside it", options.output)
         return CLEAN

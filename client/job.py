@@ -46,8 +46,8 @@ async def do(options: Options, console: Console, listed: Path) -> tuple[Summary,
     async with _answerer(options) as (answerer, model):
         columns = _columns(options, model)
         identity = {
-            "inputs": options.inputs,
-            "column": options.column,
+            "inputs": [_text(each) for each in options.inputs],
+            "column": options.column and _text(options.column),
             "preprocess": options.preprocess,
             "model": f"{model.name}/{model.version} ({model.sha256[:12]}…)",
             "columns": columns.schema.names,
@@ -99,6 +99,11 @@ def _lines(path: Path) -> Iterator[str]:
             yield os.fsdecode(line)
 
 
+def _text(argument: str) -> str:
+    """An argument as text that a journal can have: what a file system has may be none."""
+    return os.fsencode(argument).decode(errors="backslashreplace")
+
+
 def _columns(options: Options, model: Model) -> Columns:
     if options.layer and options.layer not in model.layers:
         raise RunError(f"--layer {options.layer}: the model's layers are {', '.join(model.layers)}")
@@ -108,8 +113,10 @@ def _columns(options: Options, model: Model) -> Columns:
 @asynccontextmanager
 async def _answerer(options: Options) -> AsyncIterator[tuple[Answerer, Model]]:
     if options.local:
-        from client.local import Local, newest  # noqa: PLC0415 — it needs the service's own packages
-
+        try:
+            from client.local import Local, newest  # noqa: PLC0415 — it needs the service's own packages
+        except ModuleNotFoundError as error:
+            raise RunError(f"--local needs {error.name}: pip install '.[client,cpu]'") from error
         folder = options.model if (options.model / "manifest.json").exists() else newest(options.model)
         with Local(folder, preprocess=options.preprocess, layer=options.layer, processes=options.processes) as local:
             yield local, local.model

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from client.errors import InputError
-from client.inputs.item import Content, Item, broken
+from client.inputs.item import LARGEST, Content, Item, broken
 from client.prediction import PIXELS, SIDE
 
 _PIECE = 2**18  # bytes that are read at once; an image that is larger is read by itself
@@ -26,7 +26,7 @@ def npy_items(name: str, file: BinaryIO) -> Iterator[Item]:
     """The images of an NPY file, as `name[0]` and so on."""
     try:
         shape, fortran, dtype = _READERS[np.lib.format.read_magic(file)](file)
-    except (KeyError, ValueError, OSError, EOFError) as error:
+    except Exception as error:  # NumPy raises what its parsers do, too
         yield broken(name, f"its NPY header cannot be read: {error}")
         return
     if fortran and len(shape) > 1:
@@ -45,6 +45,9 @@ def array_items(name: str, file: BinaryIO, shape: tuple[int, ...], dtype: np.dty
         return
     count = math.prod(shape) // math.prod(one)
     size = math.prod(one) * dtype.itemsize
+    if size > LARGEST:
+        yield broken(name, f"each of its images has {size:,} bytes, and at most {LARGEST:,} are read")
+        return
     for start in range(0, count, step := max(1, _PIECE // size)):
         wanted = min(step, count - start) * size
         try:
@@ -62,7 +65,7 @@ def array_items(name: str, file: BinaryIO, shape: tuple[int, ...], dtype: np.dty
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """The shape of one image of an array, (28, 28) of a prepared digit; None if it is none of images."""
-    if 0 in shape:
+    if any(length < 1 for length in shape):
         return None
     if (shape[-2:] == (SIDE, SIDE) and len(shape) <= 3) or (len(shape) == 4 and shape[1:] == (1, SIDE, SIDE)):
         return (SIDE, SIDE)

@@ -29,7 +29,10 @@ def files(argument: str, own: Collection[str] = ()) -> Iterator[str]:
     elif os.path.lexists(argument):
         yield from (path for path in _local_files(argument) if path == argument or not _is_one_of(own, path))
     elif glob.has_magic(argument):
-        found = _matches(argument)
+        try:
+            found = _matches(argument)
+        except Exception as error:  # pathlib's own, of what is no pattern
+            raise InputError(f"it is no pattern: {error}") from error
         if not found:
             raise InputError("no file has such a name")
         for each in found:
@@ -86,7 +89,7 @@ def _local_files(path: str) -> Iterator[str]:
     try:
         with os.scandir(path) as entries:
             found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError:  # it is no folder, or one that may not be read, and then opening it says why
+    except (OSError, ValueError):  # it is no folder, no name at all, or may not be read, and then opening it says why
         yield path
         return
     for name, is_folder in found:

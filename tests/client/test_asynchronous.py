@@ -241,10 +241,14 @@ def test_an_answer_of_another_model_ends_it() -> None:
         b"{}",
         b'{"model":{"version":"2"},"predictions":[]}',
         b'{"model":{"version":"2"},"predictions":[{}]}',
+        predictions(7).body.replace(b'"digit":7', b'"digit":10'),
+        predictions(7).body.replace(b'"digit":7', b'"digit":true'),
+        predictions(7).body.replace(b"[0.0,", b"["),
+        predictions(7).body.replace(b'"confidence":1.0', b'"confidence":"1"'),
     ],
 )
 def test_an_answer_that_is_none_is_told(body: bytes) -> None:
-    """Whatever else answers under that address, or too few predictions, is an error of its own."""
+    """Whatever else answers under that address, too few predictions, or one of no digit, is an error of its own."""
     client, _, _ = _client([Reply(200, {}, body)])
     with pytest.raises(AnswerError):
         in_no_time(client.predict([b"a picture"]))

@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -142,6 +143,32 @@ def test_the_files_of_the_run_are_no_inputs(
     assert "resumed: 604 rows" in capsys.readouterr().err
     with (folder / "x.csv").open(encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 604
+
+
+def test_a_fault_of_ours_is_not_taken_for_failed_inputs(
+    server: Process, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An exception that nobody thought of aborts the run with status 2."""
+    monkeypatch.setattr("client.job.write_output", lambda *_: 1 / 0)
+    assert ask(server, folder.parent / "x.csv", folder / "c.zip") == 2
+    assert "aborted: ZeroDivisionError: division by zero; --resume" in capsys.readouterr().err
+
+
+def test_arguments_that_are_no_text(server: Process, folder: Path) -> None:
+    """A file whose name is not UTF-8 can be named on the command line."""
+    name = os.fsdecode(os.fsencode(folder) + b"/\xff.png")
+    (folder / "b" / "00.png").rename(name)
+    assert ask(server, folder.parent / "x.csv", name) == 0
+
+
+def test_without_the_services_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--local where ONNX Runtime is not installed says how that is done."""
+    monkeypatch.delitem(sys.modules, "client.local", raising=False)
+    monkeypatch.setitem(sys.modules, "service.engine", None)
+    assert main(["none.png", "--local", "--output", str(tmp_path / "x.csv")]) == 2
+    assert "--local needs service.engine: pip install '.[client,cpu]'" in capsys.readouterr().err
 
 
 def _full(*_: object) -> NoReturn:
