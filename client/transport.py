@@ -1,5 +1,6 @@
 """How a request goes to the service and its answer comes back: one narrow protocol, and HTTP by httpx."""
 
+import asyncio
 import os
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
@@ -48,7 +49,7 @@ class HttpTransport:
         timeout: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`timeout` is in seconds, for each wait of a request; `transport` stands in for httpx's own.
+        """`timeout` is in seconds, for a request and its whole answer; `transport` stands in for httpx's own.
 
         The key is the one of the environment's `DIGITSCOPE_API_KEY` unless it is given, and goes with every request.
 
@@ -64,16 +65,17 @@ class HttpTransport:
         try:
             address = httpx.URL(url)
         except httpx.InvalidURL:  # whose text may have a part of it that is secret
-            raise RunError("the address of the service is none: it is to be such as http://127.0.0.1:8000") from None
+            raise RunError("this is no address of a service, which is such as http://127.0.0.1:8000") from None
         if address.userinfo:
             raise RunError(f"the address of the service is to have no user or password: a key goes into {KEY_VARIABLE}")
         if address.scheme not in ("http", "https") or not address.host:
             raise RunError(f"'{url}' is no address of a service, such as http://127.0.0.1:8000")
         self._url = url
+        self._timeout = timeout
         self._client = httpx.AsyncClient(
             base_url=address,
             headers=headers,
-            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT), pool=None),
+            timeout=httpx.Timeout(None, connect=min(timeout, _CONNECT)),
             # The window says how many; what is idle is closed before the service would do it.
             limits=httpx.Limits(max_connections=None, keepalive_expiry=2.0),
             transport=transport,
@@ -87,7 +89,10 @@ class HttpTransport:
             RunError: the address can be none of a service, or the request none of HTTP.
         """
         try:
-            answer = await self._client.request(method, path, content=body, headers=dict(headers))
+            async with asyncio.timeout(self._timeout):  # httpx's own begin anew with each piece
+                answer = await self._client.request(method, path, content=body, headers=dict(headers))
+        except TimeoutError as error:
+            raise LostError(f"no answer in {self._timeout:g} s") from error
         except httpx.TimeoutException as error:
             raise LostError(f"no answer in time ({type(error).__name__})") from error
         except httpx.UnsupportedProtocol as error:

@@ -189,25 +189,27 @@ def _client(answers: Sequence[Reply | Exception], **options: Any) -> tuple[Async
 
 
 def test_what_is_safe_to_repeat_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
-    """A lost connection, 502, 503 and 504 are followed by another attempt, and the log says what happened."""
+    """A lost connection, 429, 502, 503 and 504 are followed by another attempt, and the log says what happened."""
     answers: list[Reply | Exception] = [
         LostError("the connection failed"),
         refusal(503),
         refusal(504),
         refusal(502),
+        refusal(429),
         predictions(7),
     ]
     client, transport, _ = _client(answers)
     (found,) = in_no_time(client.predict([b"a picture"]))
-    assert found.digit == 7 and transport.asked == 5 and client.repeated == 4
+    assert found.digit == 7 and transport.asked == 6 and client.repeated == 5
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
         "attempt 1: the connection failed", "attempt 2: 503: no", "attempt 3: 504: no", "attempt 4: 502: no",
+        "attempt 5: 429: no",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 408, 413, 415, 429, 500])
+@pytest.mark.parametrize("status", [400, 401, 404, 408, 413, 415, 500])
 def test_what_is_not_safe_or_of_no_use_is_asked_once(status: int) -> None:
-    """No 4xx, whichever, and no 500 is asked for again."""
+    """No other 4xx, whichever, and no 500 is asked for again."""
     client, transport, _ = _client([refusal(status, retry_after="1")])
     with pytest.raises(RefusedError):
         in_no_time(client.predict([b"a picture"]))
@@ -219,6 +221,40 @@ def test_retry_after_is_honoured() -> None:
     client, _, times = _client([refusal(503, retry_after="7"), refusal(503, retry_after="20"), predictions(7)])
     in_no_time(client.predict([b"a picture"]))
     assert times[1] - times[0] >= 7 and times[2] - times[1] >= 20
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_more_patience_than_there_is_ends_it(status: int) -> None:
+    """A Retry-After beyond all patience is told at once, with its seconds, and closes the window for nobody."""
+    client, transport, _ = _client([refusal(status, retry_after="9" * 400), predictions(7)], patience=60)
+    with pytest.raises(RunError, match=f"{status}: no; the service asks for 1,000,000,000 s, and patience lasts 60 s"):
+        in_no_time(client.predict([b"a picture"]))
+    assert transport.asked == 1
+    assert finish(asyncio.wait_for(client.predict([b"a picture"]), 10))[0].digit == 7
+
+
+def test_refusals_teach_the_window_nothing() -> None:
+    """How soon a refusal comes says nothing of how long an answer takes: it neither grows nor shrinks by one."""
+    client, _, _ = _client([refusal(400)])
+    for _ in range(20):
+        with pytest.raises(RefusedError):
+            in_no_time(client.predict([b"a picture"]))
+    assert client.window.size == 2 and not client.window._fastest
+
+
+def test_an_attempt_ends_however_slowly_its_answer_drips() -> None:
+    """The timeout is that of the whole answer, though each piece of it comes in time."""
+
+    async def drip() -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            yield b"x"
+            await asyncio.sleep(0.05)
+
+    transport = HttpTransport(
+        "http://service", timeout=0.3, transport=httpx.MockTransport(lambda _: httpx.Response(200, content=drip()))
+    )
+    with pytest.raises(LostError, match=r"no answer in 0\.3 s"):
+        finish(transport.send("GET", "/", b"", {}))
 
 
 def test_an_answer_of_another_model_ends_it() -> None:
