@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from client.errors import BusyError, GivenUpError, LostError, RefusedError, RunError, TransientError
 from client.inference import HEADER_LENGTH, inference, read_inference
-from client.prediction import PIXELS, SIDE, Model, Prediction
+from client.prediction import SIDE, Model, Prediction
 from client.retry import attempts, retry_after
 from client.transport import HttpTransport, Reply, Transport
 from client.window import Window
@@ -211,7 +211,6 @@ def _later(reply: Reply, patience: float) -> TransientError | RunError:
 
 
 def _parts(digits: Digits) -> list[Digits]:
-    if digits.dtype != np.uint8 or digits.size % PIXELS or not digits.size:
+    if digits.dtype != np.uint8 or digits.shape[1:] != (SIDE, SIDE) or not len(digits):
         raise ValueError(f"prepared digits are uint8 (n, 28, 28), not {digits.dtype} {digits.shape}")
-    digits = digits.reshape(-1, SIDE, SIDE)
     return [digits[start : start + DIGITS] for start in range(0, len(digits), DIGITS)]

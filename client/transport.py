@@ -62,12 +62,12 @@ class HttpTransport:
             raise RunError(f"the key in {KEY_VARIABLE} has characters that are no visible ones of ASCII")
         if key:
             headers["Authorization"] = f"Bearer {key}"
+        if "@" in url:  # also where what is before it is not taken for a user
+            raise RunError(f"the address of the service is to have no user or password: a key goes into {KEY_VARIABLE}")
         try:
             address = httpx.URL(url)
-        except httpx.InvalidURL:  # whose text may have a part of it that is secret
-            raise RunError("this is no address of a service, which is such as http://127.0.0.1:8000") from None
-        if address.userinfo:
-            raise RunError(f"the address of the service is to have no user or password: a key goes into {KEY_VARIABLE}")
+        except httpx.InvalidURL as error:
+            raise RunError(f"'{url}' is no address: {error}") from error
         if address.scheme not in ("http", "https") or not address.host:
             raise RunError(f"'{url}' is no address of a service, such as http://127.0.0.1:8000")
         self._url = url

@@ -98,7 +98,8 @@ def test_a_refusal_has_the_sentence_of_the_service(app: FastAPI, question: Ask, 
 def test_what_are_no_digits_is_told_before_it_is_sent() -> None:
     """Arrays of another type or shape are the caller's mistake."""
     client = AsyncClient(transport=FakeTransport(lambda *_: asyncio.sleep(0, refusal(500))))
-    for wrong in (np.zeros((1, 28, 28)), np.zeros((3, 27, 28), np.uint8), np.zeros((0, 28, 28), np.uint8)):
+    shapes = ((3, 27, 28), (0, 28, 28), (28, 28), (2, 784), (2, 1, 28, 28), (28, 28, 2), ())
+    for wrong in (np.zeros((1, 28, 28)), *[np.zeros(shape, np.uint8) for shape in shapes]):
         with pytest.raises(ValueError, match="prepared digits are uint8"):
             finish(client.predict_digits(wrong))  # type: ignore[arg-type]
 
@@ -146,7 +147,12 @@ def test_a_key_that_is_none_is_never_shown(key: str) -> None:
 
 def test_an_address_has_no_password() -> None:
     """A user or password in the address, which would be logged, is refused and not shown, also if it is no address."""
-    for url in ("http://hidden@service", "http://user:hidden@service:80", "http://user:hidden@service:port"):
+    for url in (
+        "http://hidden@service",
+        "http://user:hidden@service:80",
+        "http://user:hidden@service:port",
+        "u:hidden@x",
+    ):
         with pytest.raises(RunError) as refused:
             HttpTransport(url)
         assert "hidden" not in str(refused.value) and refused.value.__cause__ is None

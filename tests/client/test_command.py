@@ -121,6 +121,8 @@ def test_a_finished_run_is_not_done_again(server: Process, folder: Path, capsys:
     before = output.stat().st_mtime_ns
     assert ask(server, output, folder / "b" / "00.png", "--resume") == 0
     assert output.stat().st_mtime_ns == before and "is there already" in capsys.readouterr().err
+    assert ask(server, output, folder / "b" / "07b.png", "--resume") == 0
+    assert "was not compared" in capsys.readouterr().err
     journal_of(output).touch()  # of a run that died before its first line
     assert ask(server, output, folder / "b" / "00.png") == 2
     assert "--resume goes on with" in capsys.readouterr().err
@@ -173,6 +175,17 @@ def test_without_the_services_packages(
 
 def _full(*_: object) -> NoReturn:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".ndjson", ".parquet", ".npz"])
+def test_a_finished_run_says_again_whether_inputs_failed(server: Process, folder: Path, suffix: str) -> None:
+    """--resume on a finished output returns what its run returned; on what is no table of a run, that it aborted."""
+    output = folder.parent / f"x{suffix}"
+    for name, status in (("00.png", 0), ("07b.png", 1)):
+        assert ask(server, output, folder / "b" / name) == status
+        assert ask(server, output, folder / "b" / name, "--resume") == status
+    output.write_bytes(b"{}")
+    assert ask(server, output, folder, "--resume") == 2
 
 
 @pytest.mark.parametrize(
