@@ -7,13 +7,17 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, Self, cast
 
 from client.errors import InputError
 from client.inputs.arrays import npy_items
 from client.inputs.item import Content, Item, broken, read_picture
 
 _ARRAY = ".npy"
+_EXTENDED = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+_LONGEST = 2**20  # bytes of a header of these, which is read at once
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that are unpacked no further than is asked for
 _GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 
@@ -67,7 +71,7 @@ def tar_items(name: str, file: BinaryIO) -> Iterator[Item]:
     """The files of a TAR archive, compressed or not, as pictures, as `name/path`."""
     try:
         # As a stream: it is read once from beginning to end, and need not be decompressed to find the next member.
-        with _unpacked(file) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
+        with _unpacked(file) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=_Header) as archive:
             while (member := archive.next()) is not None:
                 vars(archive)["members"].clear()  # which would remember all, without end
                 if member.isfile() and not _is_hidden(member.name):
@@ -85,6 +89,17 @@ def _unpacked(file: BinaryIO) -> BinaryIO:
     if head.startswith(_BZIP2):
         return cast("BinaryIO", bz2.BZ2File(file))
     return cast("BinaryIO", lzma.LZMAFile(file)) if head.startswith(_XZ) else file
+
+
+class _Header(tarfile.TarInfo):
+    """A header of a TAR archive; one that announces another of a length without bound is refused."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _EXTENDED and found.size > _LONGEST:
+            raise tarfile.ReadError(f"a header has {found.size:,} bytes")
+        return found
 
 
 class _Extract:

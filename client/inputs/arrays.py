@@ -18,6 +18,7 @@ from client.inputs.item import LARGEST, Content, Item, broken
 from client.prediction import PIXELS, SIDE
 
 _PIECE = 2**18  # bytes that are read at once; an image that is larger is read by itself
+_HEADER = 2**16  # bytes of the longest header; NumPy reads none that has as many
 _SHAPES = "(n, 28, 28), (n, 1, 28, 28) or (n, 784) of prepared digits, or (n, height, width[, 3 or 4]) of pictures"
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -25,7 +26,7 @@ _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 def npy_items(name: str, file: BinaryIO) -> Iterator[Item]:
     """The images of an NPY file, as `name[0]` and so on."""
     try:
-        shape, fortran, dtype = _READERS[np.lib.format.read_magic(file)](file)
+        shape, fortran, dtype = _READERS[np.lib.format.read_magic(file)](_Header(file))
     except Exception as error:  # NumPy raises what its parsers do, too
         yield broken(name, f"its NPY header cannot be read: {error}")
         return
@@ -35,6 +36,19 @@ def npy_items(name: str, file: BinaryIO) -> Iterator[Item]:
         yield broken(name, f"its values are of type {dtype}, and numbers are needed")
     else:
         yield from array_items(name, file, shape, dtype)
+
+
+class _Header:
+    """A file that NumPy reads a header of, which is not to be as long as it says, up to 4 GiB."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, wanted: int = _HEADER, /) -> bytes:
+        """At most so many bytes."""
+        if wanted > _HEADER:
+            raise InputError(f"it says that it has {wanted:,} bytes")
+        return self._file.read(wanted)
 
 
 def array_items(name: str, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Item]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from client.errors import InputError
 
@@ -25,7 +26,7 @@ def files(argument: str, own: Collection[str] = ()) -> Iterator[str]:
         InputError: it means none.
     """
     if "://" in argument:
-        yield from _remote_files(argument)
+        yield from _remote_files(argument, own)
     elif os.path.lexists(argument):
         yield from (path for path in _local_files(argument) if path == argument or not _is_one_of(own, path))
     elif glob.has_magic(argument):
@@ -102,7 +103,7 @@ def _local_files(path: str) -> Iterator[str]:
             yield inner
 
 
-def _remote_files(address: str) -> Iterator[str]:
+def _remote_files(address: str, own: Collection[str]) -> Iterator[str]:
     try:
         system, path = fsspec.core.url_to_fs(address)
         if glob.has_magic(path):
@@ -115,5 +116,7 @@ def _remote_files(address: str) -> Iterator[str]:
         raise InputError(f"it cannot be listed: {error}") from error
     if not found:
         raise InputError("no file has such a name")
+    local = isinstance(system, LocalFileSystem)
     for each in sorted(found):
-        yield str(system.unstrip_protocol(each))
+        if not (local and _is_one_of(own, each)):
+            yield str(system.unstrip_protocol(each))

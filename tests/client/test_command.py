@@ -134,7 +134,7 @@ def test_the_files_of_the_run_are_no_inputs(
 ) -> None:
     """With output and report in the folder that is read, an aborted run and its resumption have its inputs alone."""
     monkeypatch.chdir(folder)
-    arguments = (".", folder / "*", "--report", "x.html", "--resume")
+    arguments = (".", folder / "*", f"file://{folder}", "--report", "x.html", "--resume")
     (folder / "x.html").write_text("of an earlier run")
     with monkeypatch.context() as patch:
         patch.setattr("client.job.write_output", _full)
@@ -142,9 +142,9 @@ def test_the_files_of_the_run_are_no_inputs(
     assert journal_of(folder / "x.csv").exists()
     (folder / "x.csv").write_text("of an earlier run")
     assert ask(server, Path("x.csv"), *arguments) == 1
-    assert "resumed: 604 rows" in capsys.readouterr().err
+    assert "resumed: 906 rows" in capsys.readouterr().err
     with (folder / "x.csv").open(encoding="utf-8", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 604
+        assert len(list(csv.DictReader(file))) == 906
 
 
 def test_a_fault_of_ours_is_not_taken_for_failed_inputs(

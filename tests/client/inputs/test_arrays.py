@@ -119,6 +119,13 @@ def test_headers_that_are_damaged(head: str, told: str) -> None:
     assert str(found.value).startswith(told)
 
 
+def test_a_header_without_bound_is_not_read() -> None:
+    """One that says that it has 4 GiB is not looked for."""
+    (item,) = npy_items("x", io.BytesIO(b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(1000)))
+    with pytest.raises(InputError, match="its NPY header cannot be read: it says that it has 4,294,967,295 bytes"):
+        item.load()
+
+
 def test_objects_are_never_unpickled() -> None:
     """An array of Python's objects, which could run code, is refused."""
     buffer = io.BytesIO()

@@ -159,6 +159,17 @@ def test_archives_are_unpacked_no_further_than_is_read(tmp_path: Path, compress:
     assert peak < 2**27  # of what is read of a picture there are three copies
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_headers_without_bound_are_not_read(tmp_path: Path, kind: bytes) -> None:
+    """A header of a TAR archive that says that 4 GiB of names follow ends it, with what was before it."""
+    member = tarfile.TarInfo("long")
+    member.type, member.size = kind, 2**32
+    whole = tarred({"a.png": b"one"})[:1024] + member.tobuf(tarfile.GNU_FORMAT) + bytes(2**16)
+    (tmp_path / "x").write_bytes(gzip.compress(whole))
+    first, last = read(str(tmp_path / "x")).values()
+    assert first == b"one" and last == "its TAR archive cannot be read on: a header has 4,294,967,296 bytes"
+
+
 @pytest.mark.parametrize("pattern", ["\0*", "[", "a\0/**", "**x/[", "***"])
 def test_patterns_that_are_none_cost_a_row(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a pattern makes pathlib raise is its row's error."""
