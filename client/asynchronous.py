@@ -10,9 +10,9 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from client.errors import BusyError, GivenUpError, RefusedError, RunError, TransientError
+from client.errors import BusyError, GivenUpError, LostError, RefusedError, RunError, TransientError
 from client.inference import HEADER_LENGTH, inference, read_inference
-from client.prediction import PIXELS, SIDE, Model, Prediction
+from client.prediction import SIDE, Model, Prediction
 from client.retry import attempts, retry_after
 from client.transport import HttpTransport, Reply, Transport
 from client.window import Window
@@ -27,7 +27,8 @@ PICTURES = 64
 DIGITS = 256
 """The most prepared digits of one request."""
 
-_LATER = (502, 503, 504)  # a proxy's 502 is a connection that it lost
+_LATER = (429, 502, 503)  # a proxy's 502 is a connection that it lost
+_LATE = 504
 _log = logging.getLogger(__name__)
 
 
@@ -94,7 +95,7 @@ class AsyncClient:
             RefusedError: a picture is bad; of several in a request the sentence says which, counted from 1.
             GivenUpError: the service did not answer for as long as patience lasts.
             AnswerError: it answered something else.
-            RunError: the model is another one than before.
+            RunError: the model is another one than before, or the service asks for more patience than there is.
         """
         parts = [pictures[start : start + PICTURES] for start in range(0, len(pictures), PICTURES)]
         found = await asyncio.gather(*[self._predict(part, preprocess) for part in parts])
@@ -174,22 +175,24 @@ class AsyncClient:
         try:
             async for attempt in attempts(patience, self._note):
                 with attempt:
-                    return await self._ask_once(method, path, body, headers, images)
+                    return await self._ask_once(method, path, body, headers, images, patience)
         except TransientError as error:
             sentence = f"given up after {time.monotonic() - began:.0f} s: {error}"
-            raise GivenUpError(sentence, alone=self._answered > began) from error
+            alone = self._answered > began and not isinstance(error, BusyError)
+            raise GivenUpError(sentence, alone=alone) from error
         raise AssertionError  # the attempts end by an answer or by an error
 
-    async def _ask_once(self, method: str, path: str, body: bytes, headers: Mapping[str, str], images: int) -> Reply:
+    async def _ask_once(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str], images: int, patience: float
+    ) -> Reply:
         kind = path, headers.get("Content-Type", "").partition(";")[0]
         async with self.window.request(kind, images):
             reply = await self._transport.send(method, path, body, headers)
-            if reply.status in _LATER:
-                sentence = f"{reply.status}: {read_refusal(reply.body, reply.status)}"
-                raise BusyError(sentence, retry_after(reply.headers.get("retry-after")))
-        self._answered = time.monotonic()
-        if reply.status != 200:
-            raise RefusedError(read_refusal(reply.body, reply.status), reply.status)
+            if reply.status in _LATER or reply.status == _LATE:
+                raise _later(reply, patience)
+            self._answered = time.monotonic()
+            if reply.status != 200:  # within the request, so that the window learns nothing of how soon it came
+                raise RefusedError(read_refusal(reply.body, reply.status), reply.status)
         return reply
 
     def _note(self, number: int, error: TransientError, seconds: float) -> None:
@@ -198,8 +201,16 @@ class AsyncClient:
         _log.warning("attempt %d: %s; again in %.1f s, at most %d at once", number, error, seconds, size)
 
 
+def _later(reply: Reply, patience: float) -> TransientError | RunError:
+    """The error of an answer after which the request may be asked again, unless that is beyond patience."""
+    after = retry_after(reply.headers.get("retry-after"))
+    sentence = f"{reply.status}: {read_refusal(reply.body, reply.status)}"
+    if after > patience:
+        return RunError(f"{sentence}; the service asks for {after:,.0f} s, and patience lasts {patience:,.0f} s")
+    return LostError(sentence, after) if reply.status == _LATE else BusyError(sentence, after)
+
+
 def _parts(digits: Digits) -> list[Digits]:
-    if digits.dtype != np.uint8 or digits.size % PIXELS or not digits.size:
+    if digits.dtype != np.uint8 or digits.shape[1:] != (SIDE, SIDE) or not len(digits):
         raise ValueError(f"prepared digits are uint8 (n, 28, 28), not {digits.dtype} {digits.shape}")
-    digits = digits.reshape(-1, SIDE, SIDE)
     return [digits[start : start + DIGITS] for start in range(0, len(digits), DIGITS)]

@@ -18,6 +18,7 @@ from client.inputs.stream import LISTED
 from client.job import do
 from client.memory import keep_little
 from client.options import Options, read_options
+from client.outputs.finished import has_failures
 from client.outputs.ledger import journal_of
 from client.summary import Summary
 
@@ -47,9 +48,11 @@ def _run(options: Options, console: Console) -> int:
         return _abort(f"{error.filename or options.output}: {error.strerror or error}", options)
     except (asyncio.CancelledError, KeyboardInterrupt):
         return _abort("told to end", options)
+    except Exception as error:  # a fault of ours, whose status is not to be the one of inputs that failed
+        _log.exception("this should not have happened")
+        return _abort(f"{type(error).__name__}: {error}", options)
     if done is None:
-        _log.warning("%s is there already, and no unfinished run beside it", options.output)
-        return CLEAN
+        return _finished_before(options)
     summary, text = done
     sys.stdout.write(f"{text}\n")
     return SOME_FAILED if summary.failed else CLEAN
@@ -62,6 +65,20 @@ async def _do(options: Options, console: Console, listed: Path) -> tuple[Summary
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await do(options, console, listed)
+
+
+def _finished_before(options: Options) -> int:
+    """What the output that is there says of its inputs, as an exit status."""
+    try:
+        failures = has_failures(options.output)
+    except ClientError as error:
+        return _abort(str(error), options)
+    _log.warning(
+        "%s is there already, and no unfinished run beside it: nothing was done, and whether its inputs and flags were "
+        "these was not compared",
+        options.output,
+    )
+    return SOME_FAILED if failures else CLEAN
 
 
 def _abort(sentence: str, options: Options) -> int:

@@ -4,8 +4,8 @@
     ├── InputError          one input cannot be read; it costs its own row
     ├── RefusedError        the service will not answer this request, however often it is asked
     ├── TransientError      the same request may well be answered later, and is safe to ask again
-    │   ├── LostError       no answer came: no connection, one that was reset, or the time was over
-    │   └── BusyError       the service or a proxy said so, by 502, 503 or 504
+    │   ├── LostError       no answer came: no connection, one that was reset, or the time was over, a proxy's too (504)
+    │   └── BusyError       the service or a proxy said so, by 429, 502 or 503
     ├── GivenUpError        a request was repeated for as long as patience lasts
     ├── AnswerError         an answer is not what it must be
     └── RunError            the run cannot begin, or cannot go on
@@ -47,11 +47,11 @@ class TransientError(ClientError):
 
 
 class LostError(TransientError):
-    """No answer came: no connection, one that was reset, or the time was over."""
+    """No answer came: no connection, one that was reset, or the time was over, a proxy's too (504)."""
 
 
 class BusyError(TransientError):
-    """The service or a proxy said so, by 502, 503 or 504."""
+    """The service or a proxy said so, by 429, 502 or 503; it lies with no input."""
 
 
 class GivenUpError(ClientError):

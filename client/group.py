@@ -67,4 +67,6 @@ def _load(item: Item, preprocess: Preprocess) -> tuple[Content | None, str]:
         content = item.load()
     except InputError as error:
         return None, str(error)
+    except Exception as error:  # of whatever an input makes its reader raise: one that is bad costs its own row
+        return None, f"it cannot be read: {type(error).__name__}: {error}"
     return (unpacked(content) if preprocess == "none" else content), ""

@@ -13,12 +13,13 @@ from client.asynchronous import AsyncClient
 from client.errors import ClientError, RunError
 from client.group import groups
 from client.inputs.item import Item
+from client.inputs.places import resolved
 from client.inputs.stream import items
 from client.memory import give_back
 from client.options import Options
 from client.outputs.columns import Columns
-from client.outputs.formats import write_output
-from client.outputs.ledger import Ledger, journal_of
+from client.outputs.formats import unfinished_of, write_output
+from client.outputs.ledger import Ledger, journal_of, partial_of
 from client.pipeline import run
 from client.prediction import Model, Row
 from client.progress import Bar
@@ -45,8 +46,8 @@ async def do(options: Options, console: Console, listed: Path) -> tuple[Summary,
     async with _answerer(options) as (answerer, model):
         columns = _columns(options, model)
         identity = {
-            "inputs": options.inputs,
-            "column": options.column,
+            "inputs": [_text(each) for each in options.inputs],
+            "column": options.column and _text(options.column),
             "preprocess": options.preprocess,
             "model": f"{model.name}/{model.version} ({model.sha256[:12]}…)",
             "columns": columns.schema.names,
@@ -80,13 +81,27 @@ async def _fill(ledger: Ledger, answerer: Answerer, options: Options, listed: Pa
 
 
 def _items(options: Options, listed: Path) -> Iterator[Item]:
-    return items(options.inputs, _lines(listed), options.column)
+    return items(options.inputs, _lines(listed), options.column, _own_files(options))
+
+
+def _own_files(options: Options) -> frozenset[str]:
+    """What the run itself writes, as `resolved` names it."""
+    output, report = options.output, options.report
+    found = [output, partial_of(output), journal_of(output), unfinished_of(output)]
+    if report is not None:
+        found += [report, unfinished_of(report)]
+    return frozenset(resolved(str(path)) for path in found)
 
 
 def _lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         for line in file:
             yield os.fsdecode(line)
+
+
+def _text(argument: str) -> str:
+    """An argument as text that a journal can have: what a file system has may be none."""
+    return os.fsencode(argument).decode(errors="backslashreplace")
 
 
 def _columns(options: Options, model: Model) -> Columns:
@@ -98,8 +113,10 @@ def _columns(options: Options, model: Model) -> Columns:
 @asynccontextmanager
 async def _answerer(options: Options) -> AsyncIterator[tuple[Answerer, Model]]:
     if options.local:
-        from client.local import Local, newest  # noqa: PLC0415 — it needs the service's own packages
-
+        try:
+            from client.local import Local, newest  # noqa: PLC0415 — it needs the service's own packages
+        except ModuleNotFoundError as error:
+            raise RunError(f"--local needs {error.name}: pip install '.[client,cpu]'") from error
         folder = options.model if (options.model / "manifest.json").exists() else newest(options.model)
         with Local(folder, preprocess=options.preprocess, layer=options.layer, processes=options.processes) as local:
             yield local, local.model

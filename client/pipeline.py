@@ -54,7 +54,7 @@ class _Flow:
                 self._held += group.size
                 task = asyncio.create_task(self._answer(group))
                 self.under_way.add(task)
-                task.add_done_callback(self.under_way.discard)
+                task.add_done_callback(self._settle)
                 await self.waiting.put(task)
                 while self._held > _HELD:
                     self._room.clear()
@@ -68,6 +68,11 @@ class _Flow:
         """Notes that so many bytes are needed no longer."""
         self._held -= size
         self._room.set()
+
+    def _settle(self, task: "asyncio.Task[tuple[list[Row], int]]") -> None:
+        self.under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, since of several only the first is raised
 
     async def _answer(self, group: Group) -> tuple[list[Row], int]:
         answers = iter(await self._answerer.answer(group.kind, group.data) if group.kind else ())

@@ -15,6 +15,9 @@ Kind = Literal["picture", "digit"]
 Answer = Prediction | str
 """Of one input: its prediction, or the sentence that says why there is none."""
 
+_OF_AN_INPUT = (400, 413, 415, 422, 500)
+"""The statuses of refusals that may lie with an input; others, such as 401 and 404, would be those of all."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,18 +49,26 @@ class Remote:
         """An answer to each.
 
         Raises:
-            RunError: the service answers nobody any more, or by another model.
+            RunError: the service answers or lets in nobody any more, or answers by another model.
         """
         try:
             return list(await self._ask(kind, data))
         except (RefusedError, AnswerError, GivenUpError) as error:
             if isinstance(error, GivenUpError) and not error.alone:
                 raise RunError(f"the service does not answer: {error}") from error
+            if isinstance(error, RefusedError) and error.status not in _OF_AN_INPUT:
+                raise RunError(f"the service refuses all: {error.status}: {error}") from error
             if len(data) == 1:
                 return [str(error)]
             _log.debug("a request for %d inputs failed, and its halves are asked for: %s", len(data), error)
         middle = len(data) // 2
-        halves = await asyncio.gather(self.answer(kind, data[:middle]), self.answer(kind, data[middle:]))
+        tasks = [asyncio.create_task(self.answer(kind, half)) for half in (data[:middle], data[middle:])]
+        try:
+            halves = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         return [answer for half in halves for answer in half]
 
     async def _ask(self, kind: Kind, data: Sequence[bytes]) -> list[Prediction]:

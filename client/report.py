@@ -12,10 +12,13 @@ from PIL import Image
 
 from client.errors import InputError
 from client.inputs.item import Content, Item
+from client.outputs.columns import as_text
+from client.outputs.formats import unfinished_of
 from client.prediction import SIDE
 from client.summary import Summary
 
 _SHOWN = 60
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # those that the service reads
 _LARGEST = 4096 * 4096  # pixels of a picture that is shown
 _SIDE = 112  # pixels of what is shown of it
 _STYLE = """
@@ -48,7 +51,7 @@ def write_report(path: Path, summary: Summary, batches: Iterable[Any], items: It
         OSError: the folder cannot be written to.
     """
     doubtful = _least_certain(batches)
-    shown = _pictures(items, {each.place for each in doubtful})
+    shown = _pictures(items, {each.place: each.name for each in doubtful})
     cards = "".join(_card(each, shown.get(each.place)) for each in doubtful)
     digits = "".join(f"<td>{summary.digits[digit]:,}</td>" for digit in range(10))
     failures = "".join(
@@ -63,7 +66,7 @@ def write_report(path: Path, summary: Summary, batches: Iterable[Any], items: It
 <h2>Failed: {summary.failed:,}</h2><table>{failures}</table>
 <h2>Least certain</h2><ul>{cards}</ul></html>
 """
-    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished = unfinished_of(path)
     unfinished.write_text(page, encoding="utf-8")
     unfinished.replace(path)
 
@@ -81,12 +84,12 @@ def _least_certain(batches: Iterable[Any]) -> list[_Doubtful]:
     return heapq.nsmallest(_SHOWN, answers(), key=lambda each: each[:2])
 
 
-def _pictures(items: Iterator[Item], places: set[int]) -> dict[int, str]:
-    """Small pictures of the items at these places, as data URLs, of those that can be had again."""
+def _pictures(items: Iterator[Item], places: dict[int, str]) -> dict[int, str]:
+    """Small pictures of the items at these places, as data URLs, of those that can be had again by the same names."""
     found = {}
     last = max(places, default=-1)
     for place, item in enumerate(items):
-        if place in places:
+        if places.get(place) == as_text(item.name):
             try:
                 found[place] = _small(item.load())
             except (InputError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -100,7 +103,7 @@ def _small(content: Content) -> str:
     if content.kind == "digit":
         picture = Image.frombytes("L", (SIDE, SIDE), content.data)
     else:
-        picture = Image.open(io.BytesIO(content.data))
+        picture = Image.open(io.BytesIO(content.data), formats=_FORMATS)
         if picture.width * picture.height > _LARGEST:
             raise ValueError
         picture.thumbnail((_SIDE, _SIDE))

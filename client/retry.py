@@ -10,6 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from client.errors import TransientError
 
 _FIRST, _LONGEST = 0.1, 10.0  # seconds
+_FAR = 1e9  # seconds, beyond which none are told apart
 
 
 def backoff(attempt: int, after: float = 0, chance: Callable[[], float] = random.random) -> float:
@@ -23,15 +24,18 @@ def backoff(attempt: int, after: float = 0, chance: Callable[[], float] = random
 
 
 def retry_after(header: str | None, now: datetime | None = None) -> float:
-    """Seconds of a Retry-After header, which has a number of them or a date (RFC 9110, section 10.2.3); else 0."""
+    """Seconds of a Retry-After header, which has a number of them or a date (RFC 9110, section 10.2.3); else 0.
+
+    At most 1e9, however many or however far are sent.
+    """
     if not header:
         return 0.0
     if header.strip().isdecimal():
-        return float(header)
+        return min(_FAR, float(header))
     try:
         moment = parsedate_to_datetime(header)
-        return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
-    except (TypeError, ValueError):
+        return min(_FAR, max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()))
+    except (OverflowError, TypeError, ValueError):
         return 0.0
 
 

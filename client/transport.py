@@ -1,5 +1,6 @@
 """How a request goes to the service and its answer comes back: one narrow protocol, and HTTP by httpx."""
 
+import asyncio
 import os
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
@@ -48,17 +49,21 @@ class HttpTransport:
         timeout: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`timeout` is in seconds, for each wait of a request; `transport` stands in for httpx's own.
+        """`timeout` is in seconds, for a request and its whole answer; `transport` stands in for httpx's own.
 
         The key is the one of the environment's `DIGITSCOPE_API_KEY` unless it is given, and goes with every request.
 
         Raises:
-            RunError: the address is none of HTTP.
+            RunError: the address is none of HTTP, or names a user; or the key has what none has.
         """
-        key = os.environ.get(KEY_VARIABLE) if key is None else key
+        key = (os.environ.get(KEY_VARIABLE, "") if key is None else key).strip()
         headers = {"Accept-Encoding": "identity", "User-Agent": "digitscope-batch"}
+        if not all("!" <= letter <= "~" for letter in key):
+            raise RunError(f"the key in {KEY_VARIABLE} has characters that are no visible ones of ASCII")
         if key:
             headers["Authorization"] = f"Bearer {key}"
+        if "@" in url:  # also where what is before it is not taken for a user
+            raise RunError(f"the address of the service is to have no user or password: a key goes into {KEY_VARIABLE}")
         try:
             address = httpx.URL(url)
         except httpx.InvalidURL as error:
@@ -66,10 +71,11 @@ class HttpTransport:
         if address.scheme not in ("http", "https") or not address.host:
             raise RunError(f"'{url}' is no address of a service, such as http://127.0.0.1:8000")
         self._url = url
+        self._timeout = timeout
         self._client = httpx.AsyncClient(
             base_url=address,
             headers=headers,
-            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT), pool=None),
+            timeout=httpx.Timeout(None, connect=min(timeout, _CONNECT)),
             # The window says how many; what is idle is closed before the service would do it.
             limits=httpx.Limits(max_connections=None, keepalive_expiry=2.0),
             transport=transport,
@@ -79,16 +85,21 @@ class HttpTransport:
         """The answer to one request, asked once.
 
         Raises:
-            LostError: there was none.
-            RunError: the address can be none of a service.
+            LostError: there was none, or one that cannot be read.
+            RunError: the address can be none of a service, or the request none of HTTP.
         """
         try:
-            answer = await self._client.request(method, path, content=body, headers=dict(headers))
+            async with asyncio.timeout(self._timeout):  # httpx's own begin anew with each piece
+                answer = await self._client.request(method, path, content=body, headers=dict(headers))
+        except TimeoutError as error:
+            raise LostError(f"no answer in {self._timeout:g} s") from error
         except httpx.TimeoutException as error:
             raise LostError(f"no answer in time ({type(error).__name__})") from error
         except httpx.UnsupportedProtocol as error:
             raise RunError(f"'{self._url}' is no address of a service: {error}") from error
-        except httpx.TransportError as error:
+        except httpx.LocalProtocolError:  # whose text has the header that is wrong, which may be the key's
+            raise RunError("the request has a header or an address that HTTP does not allow") from None
+        except httpx.RequestError as error:
             raise LostError(f"the connection failed ({type(error).__name__}: {error})") from error
         return Reply(answer.status_code, {name.lower(): text for name, text in answer.headers.items()}, answer.content)
 

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from client.errors import TransientError
 
 _FEW, _MANY = 3.0, 6.0  # requests that wait
+_AGEING = 1.0001  # of the fastest answer, with each: a service may have become slower for good
 
 
 class Window:
@@ -86,7 +87,7 @@ class Window:
             self._shrunk = now
 
     def _learn(self, beside: int, kind: Hashable, seconds: float) -> None:
-        fastest = self._fastest[kind] = min(self._fastest.get(kind, math.inf), seconds)
+        fastest = self._fastest[kind] = min(self._fastest.get(kind, math.inf) * _AGEING, seconds)
         waiting = beside * (1 - fastest / seconds) if seconds > 0 else 0.0
         if waiting > _MANY:
             self._rising = False

@@ -94,9 +94,19 @@ def _answers(body: bytes, count: int) -> tuple[list[dict[str, Any]], str]:
 def _prediction(answer: dict[str, Any]) -> Prediction:
     try:
         probabilities = tuple(answer["probabilities"])
-        return Prediction(answer["digit"], answer["confidence"], answer["rejected"], answer["reason"], probabilities)
+        found = Prediction(answer["digit"], answer["confidence"], answer["rejected"], answer["reason"], probabilities)
     except (KeyError, TypeError) as error:
         raise AnswerError("the answer has a prediction that lacks something") from error
+    if not (
+        type(found.digit) is int
+        and 0 <= found.digit <= 9
+        and isinstance(found.rejected, bool)
+        and (found.reason is None or isinstance(found.reason, str))
+        and len(probabilities) == 10
+        and all(type(each) in (int, float) for each in (found.confidence, *probabilities))
+    ):
+        raise AnswerError("the answer has a prediction that is none of a digit")
+    return found
 
 
 def _pixels(url: str) -> NDArray[np.uint8]:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from client.errors import InputError
-from client.inputs.item import Content, Item, broken
+from client.inputs.item import LARGEST, Content, Item, broken
 from client.prediction import PIXELS, SIDE
 
 _PIECE = 2**18  # bytes that are read at once; an image that is larger is read by itself
+_HEADER = 2**16  # bytes of the longest header; NumPy reads none that has as many
 _SHAPES = "(n, 28, 28), (n, 1, 28, 28) or (n, 784) of prepared digits, or (n, height, width[, 3 or 4]) of pictures"
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -25,8 +26,8 @@ _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 def npy_items(name: str, file: BinaryIO) -> Iterator[Item]:
     """The images of an NPY file, as `name[0]` and so on."""
     try:
-        shape, fortran, dtype = _READERS[np.lib.format.read_magic(file)](file)
-    except (KeyError, ValueError, OSError, EOFError) as error:
+        shape, fortran, dtype = _READERS[np.lib.format.read_magic(file)](_Header(file))
+    except Exception as error:  # NumPy raises what its parsers do, too
         yield broken(name, f"its NPY header cannot be read: {error}")
         return
     if fortran and len(shape) > 1:
@@ -37,6 +38,19 @@ def npy_items(name: str, file: BinaryIO) -> Iterator[Item]:
         yield from array_items(name, file, shape, dtype)
 
 
+class _Header:
+    """A file that NumPy reads a header of, which is not to be as long as it says, up to 4 GiB."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, wanted: int = _HEADER, /) -> bytes:
+        """At most so many bytes."""
+        if wanted > _HEADER:
+            raise InputError(f"it says that it has {wanted:,} bytes")
+        return self._file.read(wanted)
+
+
 def array_items(name: str, file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Item]:
     """The images of an array whose values come next in a file, row-major."""
     one = image_shape(shape)
@@ -45,6 +59,9 @@ def array_items(name: str, file: BinaryIO, shape: tuple[int, ...], dtype: np.dty
         return
     count = math.prod(shape) // math.prod(one)
     size = math.prod(one) * dtype.itemsize
+    if size > LARGEST:
+        yield broken(name, f"each of its images has {size:,} bytes, and at most {LARGEST:,} are read")
+        return
     for start in range(0, count, step := max(1, _PIECE // size)):
         wanted = min(step, count - start) * size
         try:
@@ -62,7 +79,7 @@ def array_items(name: str, file: BinaryIO, shape: tuple[int, ...], dtype: np.dty
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """The shape of one image of an array, (28, 28) of a prepared digit; None if it is none of images."""
-    if 0 in shape:
+    if any(length < 1 for length in shape):
         return None
     if (shape[-2:] == (SIDE, SIDE) and len(shape) <= 3) or (len(shape) == 4 and shape[1:] == (1, SIDE, SIDE)):
         return (SIDE, SIDE)

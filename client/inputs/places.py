@@ -6,35 +6,46 @@ Files of this machine are walked here, a folder at a time; other addresses are f
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from client.errors import InputError
 
 
-def files(argument: str) -> Iterator[str]:
+def files(argument: str, own: Collection[str] = ()) -> Iterator[str]:
     """The files that an argument means, folders with all that is in them; each folder in the order of names.
 
-    Hidden files are left out of folders, and links to folders are not followed.
+    Hidden files are left out of folders, and links to folders are not followed. The run's `own` files, by the names
+    that `resolved` gives them, are left out of folders and patterns, since they come and go while these are read.
 
     Raises:
         InputError: it means none.
     """
     if "://" in argument:
-        yield from _remote_files(argument)
+        yield from _remote_files(argument, own)
     elif os.path.lexists(argument):
-        yield from _local_files(argument)
+        yield from (path for path in _local_files(argument) if path == argument or not _is_one_of(own, path))
     elif glob.has_magic(argument):
-        found = _matches(argument)
+        try:
+            found = _matches(argument)
+        except Exception as error:  # pathlib's own, of what is no pattern
+            raise InputError(f"it is no pattern: {error}") from error
         if not found:
             raise InputError("no file has such a name")
-        for path in found:
-            yield from _local_files(path)
+        for each in found:
+            yield from (path for path in _local_files(each) if not _is_one_of(own, path))
     else:
         raise InputError("there is no such file")
+
+
+def resolved(path: str) -> str:
+    """The one name of a file, there or not, whose folder may have several; a link at its end stays one."""
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 — names that are no text stay as they are
 
 
 def open_file(place: str) -> BinaryIO:
@@ -50,6 +61,11 @@ def open_file(place: str) -> BinaryIO:
     except Exception as error:  # of whatever storage it lies in
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(f"it cannot be opened: {said}") from error
+
+
+def _is_one_of(own: Collection[str], path: str) -> bool:
+    name = os.path.basename(path)  # noqa: PTH119 — of millions of files
+    return any(each.endswith(name) for each in own) and resolved(path) in own
 
 
 def _matches(pattern: str) -> list[str]:
@@ -74,7 +90,7 @@ def _local_files(path: str) -> Iterator[str]:
     try:
         with os.scandir(path) as entries:
             found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    except OSError:  # it is no folder, or one that may not be read, and then opening it says why
+    except (OSError, ValueError):  # it is no folder, no name at all, or may not be read, and then opening it says why
         yield path
         return
     for name, is_folder in found:
@@ -87,7 +103,7 @@ def _local_files(path: str) -> Iterator[str]:
             yield inner
 
 
-def _remote_files(address: str) -> Iterator[str]:
+def _remote_files(address: str, own: Collection[str]) -> Iterator[str]:
     try:
         system, path = fsspec.core.url_to_fs(address)
         if glob.has_magic(path):
@@ -100,5 +116,7 @@ def _remote_files(address: str) -> Iterator[str]:
         raise InputError(f"it cannot be listed: {error}") from error
     if not found:
         raise InputError("no file has such a name")
+    local = isinstance(system, LocalFileSystem)
     for each in sorted(found):
-        yield str(system.unstrip_protocol(each))
+        if not (local and _is_one_of(own, each)):
+            yield str(system.unstrip_protocol(each))

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import BinaryIO, cast
 
 from client.errors import InputError
@@ -21,17 +21,19 @@ _GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def items(arguments: Iterable[str], listed: Iterable[str] = (), column: str | None = None) -> Iterator[Item]:
-    """The items of all arguments in turn; `-` stands for those that are listed."""
+def items(
+    arguments: Iterable[str], listed: Iterable[str] = (), column: str | None = None, own: Collection[str] = ()
+) -> Iterator[Item]:
+    """The items of all arguments in turn, without the run's `own` files; `-` stands for those that are listed."""
     for argument in arguments:
         for path in (line.rstrip("\r\n") for line in listed) if argument == LISTED else (argument,):
             if path:
-                yield from _items_of(path, column)
+                yield from _items_of(path, column, own)
 
 
-def _items_of(argument: str, column: str | None) -> Iterator[Item]:
+def _items_of(argument: str, column: str | None, own: Collection[str]) -> Iterator[Item]:
     try:
-        for place in files(argument):
+        for place in files(argument, own):
             yield from file_items(place, column)
     except InputError as error:
         yield broken(argument, str(error))

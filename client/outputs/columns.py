@@ -53,12 +53,12 @@ class Columns(NamedTuple):
         """Rows as a batch of Arrow."""
         found = [row.prediction for row in rows]
         columns: list[Any] = [
-            [_text(row.input) for row in rows],
+            [as_text(row.input) for row in rows],
             [each and each.digit for each in found],
             [each and each.confidence for each in found],
             [each and each.rejected for each in found],
             [each and each.reason for each in found],
-            [row.error and _text(row.error) for row in rows],
+            [row.error and as_text(row.error) for row in rows],
         ]
         if self.probabilities:
             nothing = (None,) * 10
@@ -81,6 +81,6 @@ class Columns(NamedTuple):
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind, mask=pa.array(missing))
 
 
-def _text(name: str) -> str:
+def as_text(name: str) -> str:
     """A name as text: what a file system has may be none."""
     return name if name.isascii() else name.encode(errors="replace").decode()

@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from client.outputs.columns import SHAPE
 Batches = Callable[[], Iterable[Any]]
 """Begins to read the batches anew, each time that it is called."""
 
+_FORMULA = r"^[=+\-@\t\r]"
 _GROUP_ROWS, _GROUP_BYTES = 8_192, 8 * 2**20  # of a row group of Parquet, at most
 
 
@@ -27,7 +29,7 @@ def write_output(output: Path, schema: Any, batches: Batches) -> None:
     Raises:
         OSError: the folder cannot be written to.
     """
-    unfinished = output.with_name(output.name + ".unfinished")
+    unfinished = unfinished_of(output)
     try:
         with unfinished.open("wb") as file:
             WRITERS[output.suffix.lower()](file, schema, batches)
@@ -38,10 +40,28 @@ def write_output(output: Path, schema: Any, batches: Batches) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def unfinished_of(path: Path) -> Path:
+    """The file beside an output or a report while it is written."""
+    return path.with_name(path.name + ".unfinished")
+
+
 def _write_csv(file: IO[bytes], schema: Any, batches: Batches) -> None:
     with pa_csv.CSVWriter(file, schema, write_options=pa_csv.WriteOptions(quoting_style="needed")) as writer:
         for batch in batches():
-            writer.write_batch(batch)
+            writer.write_batch(pa.record_batch(list(map(_inert, schema.names, batch.columns)), schema=schema))
+
+
+def _inert(name: str, column: Any) -> Any:
+    """A column whose texts no spreadsheet takes for formulas (OWASP, "CSV Injection").
+
+    A path gets `./` in front, which names the same file, and any other text an apostrophe.
+    """
+    if not pa.types.is_string(column.type):
+        return column
+    front = "./" if name == "input" else "'"
+    return pc.if_else(
+        pc.match_substring_regex(column, _FORMULA), pc.binary_join_element_wise(front, column, ""), column
+    )
 
 
 def _write_lines(file: IO[bytes], schema: Any, batches: Batches) -> None:

@@ -95,14 +95,14 @@ class Ledger:
         """Makes safe what was written."""
         self._committed = time.monotonic()
         done = self.rows - len(self._waiting)
-        for start in range(0, len(self._waiting), self._most):
-            part = self._waiting[start : start + self._most]
+        waiting, self._waiting = self._waiting, []  # at first: after a failure none is written again
+        for start in range(0, len(waiting), self._most):
+            part = waiting[start : start + self._most]
             self._append(memoryview(self._columns.batch(part).serialize()))
             done += len(part)
-        if self._waiting:
+        if waiting:
             _sync(self._batches)
             self._note({"rows": done, "names": self._names})
-            self._waiting = []
             give_back()
 
     def unread(self, items: Iterator[Item]) -> Iterator[Item]:

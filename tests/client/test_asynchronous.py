@@ -98,7 +98,8 @@ def test_a_refusal_has_the_sentence_of_the_service(app: FastAPI, question: Ask, 
 def test_what_are_no_digits_is_told_before_it_is_sent() -> None:
     """Arrays of another type or shape are the caller's mistake."""
     client = AsyncClient(transport=FakeTransport(lambda *_: asyncio.sleep(0, refusal(500))))
-    for wrong in (np.zeros((1, 28, 28)), np.zeros((3, 27, 28), np.uint8), np.zeros((0, 28, 28), np.uint8)):
+    shapes = ((3, 27, 28), (0, 28, 28), (28, 28), (2, 784), (2, 1, 28, 28), (28, 28, 2), ())
+    for wrong in (np.zeros((1, 28, 28)), *[np.zeros(shape, np.uint8) for shape in shapes]):
         with pytest.raises(ValueError, match="prepared digits are uint8"):
             finish(client.predict_digits(wrong))  # type: ignore[arg-type]
 
@@ -108,6 +109,7 @@ def test_what_are_no_digits_is_told_before_it_is_sent() -> None:
     [
         (None, "secret", "Bearer secret"),
         ("own", "secret", "Bearer own"),
+        (None, "secret\n", "Bearer secret"),
         ("", "secret", None),
         (None, None, None),
     ],
@@ -135,6 +137,47 @@ def test_the_key_goes_along(
     assert seen == [sent]
 
 
+@pytest.mark.parametrize("key", ["hid den", "hid\nden", "hid\tden", "hiddén", "hidden\x7f"])
+def test_a_key_that_is_none_is_never_shown(key: str) -> None:
+    """One that cannot be in a header is refused before anything is sent, and the sentence does not have it."""
+    with pytest.raises(RunError, match="DIGITSCOPE_API_KEY") as refused:
+        HttpTransport("http://service", key=key)
+    assert "hid" not in str(refused.value) and "den" not in str(refused.value)
+
+
+def test_an_address_has_no_password() -> None:
+    """A user or password in the address, which would be logged, is refused and not shown, also if it is no address."""
+    for url in (
+        "http://hidden@service",
+        "http://user:hidden@service:80",
+        "http://user:hidden@service:port",
+        "u:hidden@x",
+    ):
+        with pytest.raises(RunError) as refused:
+            HttpTransport(url)
+        assert "hidden" not in str(refused.value) and refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (httpx.LocalProtocolError("Illegal header value b'Bearer hidden'"), RunError),
+        (httpx.DecodingError("no gzip"), LostError),
+        (httpx.ReadError("reset"), LostError),
+    ],
+)
+def test_what_httpx_raises_is_told_without_secrets(error: Exception, raised: type[Exception]) -> None:
+    """A request that HTTP does not allow ends the run without its text; whatever else fails may be asked again."""
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    transport = HttpTransport("http://service", transport=httpx.MockTransport(handle))
+    with pytest.raises(raised) as found:
+        finish(transport.send("GET", "/", b"", {}))
+    assert "hidden" not in str(found.value) and (raised is LostError or found.value.__cause__ is None)
+
+
 def _client(answers: Sequence[Reply | Exception], **options: Any) -> tuple[AsyncClient, FakeTransport, list[float]]:
     """A client whose service gives these answers in turn, the last one without end; and when it was asked."""
     times: list[float] = []
@@ -152,25 +195,27 @@ def _client(answers: Sequence[Reply | Exception], **options: Any) -> tuple[Async
 
 
 def test_what_is_safe_to_repeat_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
-    """A lost connection, 502, 503 and 504 are followed by another attempt, and the log says what happened."""
+    """A lost connection, 429, 502, 503 and 504 are followed by another attempt, and the log says what happened."""
     answers: list[Reply | Exception] = [
         LostError("the connection failed"),
         refusal(503),
         refusal(504),
         refusal(502),
+        refusal(429),
         predictions(7),
     ]
     client, transport, _ = _client(answers)
     (found,) = in_no_time(client.predict([b"a picture"]))
-    assert found.digit == 7 and transport.asked == 5 and client.repeated == 4
+    assert found.digit == 7 and transport.asked == 6 and client.repeated == 5
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
         "attempt 1: the connection failed", "attempt 2: 503: no", "attempt 3: 504: no", "attempt 4: 502: no",
+        "attempt 5: 429: no",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 408, 413, 415, 429, 500])
+@pytest.mark.parametrize("status", [400, 401, 404, 408, 413, 415, 500])
 def test_what_is_not_safe_or_of_no_use_is_asked_once(status: int) -> None:
-    """No 4xx, whichever, and no 500 is asked for again."""
+    """No other 4xx, whichever, and no 500 is asked for again."""
     client, transport, _ = _client([refusal(status, retry_after="1")])
     with pytest.raises(RefusedError):
         in_no_time(client.predict([b"a picture"]))
@@ -182,6 +227,40 @@ def test_retry_after_is_honoured() -> None:
     client, _, times = _client([refusal(503, retry_after="7"), refusal(503, retry_after="20"), predictions(7)])
     in_no_time(client.predict([b"a picture"]))
     assert times[1] - times[0] >= 7 and times[2] - times[1] >= 20
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_more_patience_than_there_is_ends_it(status: int) -> None:
+    """A Retry-After beyond all patience is told at once, with its seconds, and closes the window for nobody."""
+    client, transport, _ = _client([refusal(status, retry_after="9" * 400), predictions(7)], patience=60)
+    with pytest.raises(RunError, match=f"{status}: no; the service asks for 1,000,000,000 s, and patience lasts 60 s"):
+        in_no_time(client.predict([b"a picture"]))
+    assert transport.asked == 1
+    assert finish(asyncio.wait_for(client.predict([b"a picture"]), 10))[0].digit == 7
+
+
+def test_refusals_teach_the_window_nothing() -> None:
+    """How soon a refusal comes says nothing of how long an answer takes: it neither grows nor shrinks by one."""
+    client, _, _ = _client([refusal(400)])
+    for _ in range(20):
+        with pytest.raises(RefusedError):
+            in_no_time(client.predict([b"a picture"]))
+    assert client.window.size == 2 and not client.window._fastest
+
+
+def test_an_attempt_ends_however_slowly_its_answer_drips() -> None:
+    """The timeout is that of the whole answer, though each piece of it comes in time."""
+
+    async def drip() -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            yield b"x"
+            await asyncio.sleep(0.05)
+
+    transport = HttpTransport(
+        "http://service", timeout=0.3, transport=httpx.MockTransport(lambda _: httpx.Response(200, content=drip()))
+    )
+    with pytest.raises(LostError, match=r"no answer in 0\.3 s"):
+        finish(transport.send("GET", "/", b"", {}))
 
 
 def test_an_answer_of_another_model_ends_it() -> None:
@@ -204,10 +283,14 @@ def test_an_answer_of_another_model_ends_it() -> None:
         b"{}",
         b'{"model":{"version":"2"},"predictions":[]}',
         b'{"model":{"version":"2"},"predictions":[{}]}',
+        predictions(7).body.replace(b'"digit":7', b'"digit":10'),
+        predictions(7).body.replace(b'"digit":7', b'"digit":true'),
+        predictions(7).body.replace(b"[0.0,", b"["),
+        predictions(7).body.replace(b'"confidence":1.0', b'"confidence":"1"'),
     ],
 )
 def test_an_answer_that_is_none_is_told(body: bytes) -> None:
-    """Whatever else answers under that address, or too few predictions, is an error of its own."""
+    """Whatever else answers under that address, too few predictions, or one of no digit, is an error of its own."""
     client, _, _ = _client([Reply(200, {}, body)])
     with pytest.raises(AnswerError):
         in_no_time(client.predict([b"a picture"]))

@@ -1,11 +1,14 @@
 """The command in this process, against a service of its own and without one: what it writes, says and returns."""
 
 import csv
+import errno
 import io
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -118,10 +121,71 @@ def test_a_finished_run_is_not_done_again(server: Process, folder: Path, capsys:
     before = output.stat().st_mtime_ns
     assert ask(server, output, folder / "b" / "00.png", "--resume") == 0
     assert output.stat().st_mtime_ns == before and "is there already" in capsys.readouterr().err
+    assert ask(server, output, folder / "b" / "07b.png", "--resume") == 0
+    assert "was not compared" in capsys.readouterr().err
     journal_of(output).touch()  # of a run that died before its first line
     assert ask(server, output, folder / "b" / "00.png") == 2
     assert "--resume goes on with" in capsys.readouterr().err
     assert ask(server, output, folder / "b" / "00.png", "--restart") == 0 and not journal_of(output).exists()
+
+
+def test_the_files_of_the_run_are_no_inputs(
+    server: Process, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With output and report in the folder that is read, an aborted run and its resumption have its inputs alone."""
+    monkeypatch.chdir(folder)
+    arguments = (".", folder / "*", f"file://{folder}", "--report", "x.html", "--resume")
+    (folder / "x.html").write_text("of an earlier run")
+    with monkeypatch.context() as patch:
+        patch.setattr("client.job.write_output", _full)
+        assert ask(server, Path("x.csv"), *arguments) == 2
+    assert journal_of(folder / "x.csv").exists()
+    (folder / "x.csv").write_text("of an earlier run")
+    assert ask(server, Path("x.csv"), *arguments) == 1
+    assert "resumed: 906 rows" in capsys.readouterr().err
+    with (folder / "x.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 906
+
+
+def test_a_fault_of_ours_is_not_taken_for_failed_inputs(
+    server: Process, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An exception that nobody thought of aborts the run with status 2."""
+    monkeypatch.setattr("client.job.write_output", lambda *_: 1 / 0)
+    assert ask(server, folder.parent / "x.csv", folder / "c.zip") == 2
+    assert "aborted: ZeroDivisionError: division by zero; --resume" in capsys.readouterr().err
+
+
+def test_arguments_that_are_no_text(server: Process, folder: Path) -> None:
+    """A file whose name is not UTF-8 can be named on the command line."""
+    name = os.fsdecode(os.fsencode(folder) + b"/\xff.png")
+    (folder / "b" / "00.png").rename(name)
+    assert ask(server, folder.parent / "x.csv", name) == 0
+
+
+def test_without_the_services_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--local where ONNX Runtime is not installed says how that is done."""
+    monkeypatch.delitem(sys.modules, "client.local", raising=False)
+    monkeypatch.setitem(sys.modules, "service.engine", None)
+    assert main(["none.png", "--local", "--output", str(tmp_path / "x.csv")]) == 2
+    assert "--local needs service.engine: pip install '.[client,cpu]'" in capsys.readouterr().err
+
+
+def _full(*_: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".ndjson", ".parquet", ".npz"])
+def test_a_finished_run_says_again_whether_inputs_failed(server: Process, folder: Path, suffix: str) -> None:
+    """--resume on a finished output returns what its run returned; on what is no table of a run, that it aborted."""
+    output = folder.parent / f"x{suffix}"
+    for name, status in (("00.png", 0), ("07b.png", 1)):
+        assert ask(server, output, folder / "b" / name) == status
+        assert ask(server, output, folder / "b" / name, "--resume") == status
+    output.write_bytes(b"{}")
+    assert ask(server, output, folder, "--resume") == 2
 
 
 @pytest.mark.parametrize(

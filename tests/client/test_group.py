@@ -26,6 +26,16 @@ def _same(content: Content) -> Content:
     return content
 
 
+def test_whatever_a_reader_raises_costs_one_row() -> None:
+    """An exception that nobody thought of becomes the error of its input, and the others are read."""
+
+    def load() -> Content:
+        raise RecursionError("too deep")
+
+    (group,) = groups([Item("bad", load), *_items(["digit"])])
+    assert group.errors == {0: "it cannot be read: RecursionError: too deep"} and len(group.data) == 1
+
+
 @given(st.lists(st.tuples(KINDS, st.integers(1, 300)), max_size=6))
 def test_groups_hold_everything_once_and_in_order(runs: list[tuple[str, int]]) -> None:
     """However the inputs are mixed: nothing is lost, kinds are apart, and no group is larger than a request may be."""

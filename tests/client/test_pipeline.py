@@ -1,6 +1,7 @@
 """The pipeline: the order of the inputs, bounds on what is held, and what is left of a run that is aborted."""
 
 import asyncio
+import gc
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -87,6 +88,29 @@ def test_an_abort_keeps_what_was_answered_before() -> None:
 
     assert finish(work())
     assert [row.input for row in rows] == [f"{number}{letter}" for number in range(50) for letter in "abc"]
+
+
+def test_of_several_errors_one_is_raised_and_none_is_left_over(capfd: pytest.CaptureFixture[str]) -> None:
+    """Groups that fail behind the first that did leave nothing for asyncio to complain of."""
+
+    class All(_Answerer):
+        async def answer(self, _: Kind, data: Sequence[bytes]) -> list[Answer]:
+            await asyncio.sleep(0 if int(data[0]) else 0.05)  # the first fails when the others have
+            raise RunError(f"gone {int(data[0])}")
+
+    async def write(_: list[Row]) -> None:
+        raise AssertionError
+
+    complaints: list[object] = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        await run(_groups(10), All(), write)
+
+    with pytest.raises(RunError, match="gone 0"):
+        finish(work())
+    gc.collect()
+    assert not complaints and capfd.readouterr().err == ""
 
 
 def test_an_error_of_reading_ends_it_after_what_was_read() -> None:

@@ -99,6 +99,44 @@ def test_a_service_that_is_away_ends_the_run() -> None:
         in_no_time(Remote(AsyncClient(transport=FakeTransport(answer), patience=0.5)).answer("digit", [bytes(784)] * 4))
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 501])
+def test_what_refuses_all_ends_the_run(status: int) -> None:
+    """A wrong key or address is no fault of the inputs: asked once, it aborts the run."""
+
+    async def answer(_: str, _body: bytes) -> Reply:
+        return refusal(status, "not you")
+
+    transport = FakeTransport(answer)
+    with pytest.raises(RunError, match=f"the service refuses all: {status}: not you"):
+        in_no_time(Remote(AsyncClient(transport=transport)).answer("digit", [bytes(784)] * 4))
+    assert transport.asked == 1
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_a_busy_service_is_no_fault_of_an_input(status: int) -> None:
+    """A request that is refused as long as patience lasts, while others are answered, aborts the run."""
+
+    async def answer(_: str, body: bytes) -> Reply:
+        await asyncio.sleep(0.01)
+        return refusal(status, "full") if b"\xff" in body else predictions(*body[::784])
+
+    async def work() -> None:
+        remote = Remote(AsyncClient(transport=FakeTransport(answer), patience=0.5))
+        going = True
+
+        async def others() -> None:
+            while going:
+                await remote.answer("digit", [bytes(784)])
+
+        beside = asyncio.create_task(others())
+        with pytest.raises(RunError, match=f"does not answer: given up after .*{status}: full"):
+            await remote.answer("digit", [b"\xff" * 784])
+        going = False
+        await beside
+
+    in_no_time(work())
+
+
 def test_everything_comes_right_of_a_service_that_fails_by_chance() -> None:
     """Every other request is refused or lost, of any size, and all answers are there and in their places."""
     chance = np.random.default_rng(0)

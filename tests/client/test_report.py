@@ -59,7 +59,7 @@ def items(count: int, loaded: list[int]) -> Iterator[Item]:
         return Content("picture", encode(np.full((300, 200), 7, np.uint8)) if number % 4 else b"no picture")
 
     for number in range(count):
-        yield broken("gone", "it is gone") if number == 3 else Item(f"{number}", partial(load, number))
+        yield broken("gone", "it is gone") if number == 3 else Item(f"<b>{number}</b>", partial(load, number))
 
 
 class _Page(HTMLParser):
@@ -89,6 +89,18 @@ def test_the_page_shows_the_least_certain(tmp_path: Path) -> None:
     assert page.tags.count("li") == 60 and page.tags.count("img") == len([n for n in loaded if n % 4])
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)  # it needs nothing else
     assert "told &amp; said" in text and "it is &lt;empty&gt;" in text and "script" not in page.tags
+
+
+def test_no_other_picture_is_shown_under_a_name(tmp_path: Path) -> None:
+    """Where inputs have changed since they were read, each card whose input is another now has no picture."""
+    batches = [COLUMNS.batch(rows(20))]
+    loaded: list[int] = []
+    later = items(25, loaded)
+    for _ in range(5):
+        next(later)
+    write_report(tmp_path / "x.html", summarise(batches), batches, later, "")
+    text = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert text.count("<li>") == 18 and "<img" not in text and not loaded
 
 
 def test_a_run_of_nothing_has_a_page(tmp_path: Path) -> None:

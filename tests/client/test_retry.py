@@ -23,6 +23,9 @@ def test_waits_grow_up_to_a_bound_and_obey_the_service(attempt: int, after: floa
     ("header", "seconds"),
     [
         (None, 0), ("", 0), ("0", 0), ("1", 1), ("120", 120), ("soon", 0), ("-3", 0), ("1.5", 0),
+        ("inf", 0), ("9" * 400, 1e9),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 1e9), ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
+        ("Sat, 28 Nov 99999999999 12:00:00 GMT", 0),
         (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
         (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0),
         ("Sat, 28 Nov 2026 12:00:05", 0),  # without a zone it is no date of HTTP

@@ -130,3 +130,11 @@ def test_one_that_is_cancelled_gives_its_place_back() -> None:
         return window.under_way
 
     assert in_no_time(work()) == 0
+
+
+def test_the_fastest_answer_is_forgotten_in_time() -> None:
+    """One answer that came ten times sooner than all after it is no measure of them for ever."""
+    window = Window()
+    for seconds in (0.001, *[0.01] * 24_000):
+        window._learn(1, None, seconds)
+    assert window._fastest[None] == 0.01

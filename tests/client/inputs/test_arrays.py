@@ -90,6 +90,7 @@ def test_values_out_of_range_cost_their_own_image(mnist: Mnist, wrong: float) ->
         (np.zeros((2, 30, 30, 2), np.uint8), "its shape is (2, 30, 30, 2)"),
         (np.asfortranarray(np.zeros((3, 30, 40), np.uint8)), "it is in Fortran's order"),
         (np.zeros((2, 28, 28), complex), "its values are of type complex128"),
+        (np.broadcast_to(np.uint8(0), (2, 2**13, 2**13)), "each of its images has 67,108,864 bytes"),
         (np.array(["a"]), "its values are of type <U1"),
     ],
 )
@@ -97,6 +98,32 @@ def test_what_holds_no_images(array: NDArray[Any], told: str) -> None:
     """Arrays of other shapes or types have one row that says what is wrong."""
     (found,) = contents(np.asarray(array))
     assert isinstance(found, str) and found.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 28, 28)}", "its shape is (-1, 28, 28)"),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 28, -28)}", "its shape is (2, 28, -28)"),
+        ("{'descr': '|u1', 'shape': ((((", "its NPY header cannot be read"),
+        ("(" * 5000, "its NPY header cannot be read"),
+        ("'\x00", "its NPY header cannot be read"),
+    ],
+)
+def test_headers_that_are_damaged(head: str, told: str) -> None:
+    """Whatever stands in a header, there is one row that says so and no exception."""
+    data = b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode("latin-1") + bytes(1000)
+    (item,) = npy_items("x", io.BytesIO(data))
+    with pytest.raises(InputError) as found:
+        item.load()
+    assert str(found.value).startswith(told)
+
+
+def test_a_header_without_bound_is_not_read() -> None:
+    """One that says that it has 4 GiB is not looked for."""
+    (item,) = npy_items("x", io.BytesIO(b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(1000)))
+    with pytest.raises(InputError, match="its NPY header cannot be read: it says that it has 4,294,967,295 bytes"):
+        item.load()
 
 
 def test_objects_are_never_unpickled() -> None:

@@ -7,6 +7,7 @@ import lzma
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,57 @@ def test_archives(tmp_path: Path, pack: Callable[[dict[str, bytes]], bytes]) -> 
         (f"{tmp_path}/anything/a.png", b"two"),
         (f"{tmp_path}/anything/empty.png", "it is empty"),
     ]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_without_bound_are_not_unpacked(tmp_path: Path, method: int) -> None:
+    """Members of a ZIP archive, pictures or arrays, that zipfile would unpack whole at once cost their rows."""
+    for name in ("x.png", "x.npy"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(name, bytes(1000), method)
+        (told,) = read(str(tmp_path / name)).values()
+        assert told == f"it is compressed by ZIP's method {method}, and only deflated ones are read"
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_archives_are_unpacked_no_further_than_is_read(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    """128 MiB of zeros in a TAR archive is skipped or refused in little memory."""
+    (tmp_path / "bomb").write_bytes(compress(tarred({"a.png": bytes(2**27), "b.png": b"two"})))
+    tracemalloc.start()
+    try:
+        found = read(str(tmp_path / "bomb"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert list(found.values()) == ["it has more than 33,554,432 bytes", b"two"]
+    assert peak < 2**27  # of what is read of a picture there are three copies
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_headers_without_bound_are_not_read(tmp_path: Path, kind: bytes) -> None:
+    """A header of a TAR archive that says that 4 GiB of names follow ends it, with what was before it."""
+    member = tarfile.TarInfo("long")
+    member.type, member.size = kind, 2**32
+    whole = tarred({"a.png": b"one"})[:1024] + member.tobuf(tarfile.GNU_FORMAT) + bytes(2**16)
+    (tmp_path / "x").write_bytes(gzip.compress(whole))
+    first, last = read(str(tmp_path / "x")).values()
+    assert first == b"one" and last == "its TAR archive cannot be read on: a header has 4,294,967,296 bytes"
+
+
+@pytest.mark.parametrize("pattern", ["\0*", "[", "a\0/**", "**x/[", "***"])
+def test_patterns_that_are_none_cost_a_row(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a pattern makes pathlib raise is its row's error."""
+    monkeypatch.chdir(tmp_path)
+    (told,) = read(pattern).values()
+    assert isinstance(told, str)
+
+
+def test_damaged_directories_of_archives(tmp_path: Path) -> None:
+    """A ZIP archive that asks for a newer reader, or has any byte of its directory changed, raises nothing."""
+    whole = zipped({"a.png": b"one"})
+    for place in range(whole.rindex(b"PK\x01\x02"), len(whole)):
+        (tmp_path / "x").write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        assert read(str(tmp_path / "x"))
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred, lambda members: gzip.compress(tarred(members))])

@@ -49,6 +49,20 @@ def test_csv(tmp_path: Path, columns: Columns) -> None:
     assert third["model"] == "digits" and third["version"] == "2" and third["sha256"] == "abc"
 
 
+def test_csv_has_no_formulas(tmp_path: Path, columns: Columns) -> None:
+    """What a spreadsheet would take for one has something in front: a path still names its file; JSON is as it was."""
+    starts = ["=1+1", "+1", "-1", "@x", "\tx", "\rx"]
+    rows = [Row(f"{start}.png", None, f"{start} is broken") for start in starts] + [Row("a=1", None, "a-b"), ROWS[0]]
+    for name in ("x.csv", "x.jsonl"):
+        write_output(tmp_path / name, columns.schema, lambda: [columns.batch(rows)])
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        found = [(row["input"], row["error"]) for row in csv.DictReader(file)]
+    assert found[:6] == [(f"./{start}.png", f"'{start} is broken") for start in starts]
+    assert found[6:] == [("a=1", "a-b"), ("plain.png", "")]
+    plain = map(json.loads, (tmp_path / "x.jsonl").read_text(encoding="utf-8").splitlines())
+    assert [row["input"] for row in plain] == [row.input for row in rows]
+
+
 @pytest.mark.parametrize("name", ["x.jsonl", "x.NDJSON"])
 def test_json_lines(tmp_path: Path, columns: Columns, name: str) -> None:
     """An object a line, with every column in it, null where nothing is."""

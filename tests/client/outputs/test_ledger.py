@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from client.errors import RunError
 from client.inputs.item import Item, broken
+from client.outputs import ledger as ledger_module
 from client.outputs.columns import Columns
 from client.outputs.ledger import Ledger, journal_of, partial_of
 from client.prediction import Model, Prediction, Row
@@ -117,6 +118,29 @@ def test_rows_are_kept_when_an_exception_ends_the_run(tmp_path: Path) -> None:
         interrupted()
     with opened(tmp_path / "x.csv") as ledger:
         assert ledger.kept == 2
+
+
+def test_a_disk_that_fails_once_doubles_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows whose writing failed are not written again on the way out; resumed, the table has each row once."""
+    output = tmp_path / "x.csv"
+    sync, failures = ledger_module._sync, [OSError(28, "No space left on device")]
+
+    def failing(file: BinaryIO) -> None:
+        if failures and file.name.endswith(".partial"):
+            raise failures.pop()
+        sync(file)
+
+    def write() -> None:
+        with opened(output) as ledger:
+            ledger.write([row(0)])
+            ledger.commit()
+            monkeypatch.setattr(ledger_module, "_sync", failing)
+            ledger.write([row(1), row(2)])
+            ledger.commit()
+
+    with pytest.raises(OSError, match="No space left"):
+        write()
+    assert not failures and finish(output, 5) == [row(number).input for number in range(5)]
 
 
 def test_an_unfinished_run_is_not_written_over_unasked(written: Path, tmp_path: Path) -> None:
