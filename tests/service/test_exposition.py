@@ -4,6 +4,7 @@ import json
 import mmap
 import os
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,20 +119,28 @@ def test_the_model_that_serves_is_told(metrics: Metrics, model_bytes: bytes, man
 
 
 @pytest.fixture
-def rows() -> mmap.mmap:
-    """Two rows, the first one ours."""
-    return shared_rows(2)
+def file(tmp_path: Path) -> Path:
+    """A file of two rows, the first one ours: a process that is not forked can open it too."""
+    path = tmp_path / "rows"
+    path.write_bytes(bytes(len(shared_rows(2))))
+    return path
+
+
+def opened(file: Path) -> mmap.mmap:
+    """The rows of a file, shared with whoever else has opened them."""
+    with file.open("r+b") as found:
+        return mmap.mmap(found.fileno(), 0)
 
 
 @pytest.fixture
-def shared(rows: mmap.mmap) -> Metrics:
+def shared(file: Path) -> Metrics:
     """Metrics in rows that another process may count in too."""
-    return Metrics(Tally(rows), ("/a", "/b"), 32)
+    return Metrics(Tally(opened(file)), ("/a", "/b"), 32)
 
 
-def count_too(rows: mmap.mmap, pipe: Any) -> None:
+def count_too(file: Path, pipe: Any) -> None:
     """What another worker does, until it is told to end."""
-    metrics = Metrics(Tally(rows, 1), ("/a", "/b"), 32)
+    metrics = Metrics(Tally(opened(file), 1), ("/a", "/b"), 32)
     memory = bytearray(64 * 2**20)
     for place in range(0, len(memory), 4096):
         memory[place] = 1
@@ -143,15 +152,14 @@ def count_too(rows: mmap.mmap, pipe: Any) -> None:
     pipe.recv()
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # what is forked only counts
-def test_two_workers_are_told_in_sum(rows: mmap.mmap, shared: Metrics) -> None:
+def test_two_workers_are_told_in_sum(file: Path, shared: Metrics) -> None:
     """Counts, processes and their memory are those of both; when one has ended, its counts stay and it does not."""
     shared.answered("/a", "GET", 200, 0.2)
     shared.ran(1, [3], (0.1, 0.2, 0.3), ["several"])
     alone = samples(shared, "process_resident_memory_bytes")["process_resident_memory_bytes", ()]
-    context = get_context("fork")
+    context = get_context("spawn")  # a fork would take over the locks of other tests' threads
     pipe, its = context.Pipe()
-    other = context.Process(target=count_too, args=(rows, its))
+    other = context.Process(target=count_too, args=(file, its))
     other.start()
     assert pipe.poll(60) and pipe.recv() == "counted"
     assert other.pid is not None and sorted(shared.pids()) == sorted((os.getpid(), other.pid))

@@ -65,11 +65,13 @@ def left(folder: Path) -> list[Path]:
 def predict(port: int, connection: http.client.HTTPConnection | None = None) -> int:
     """The status of a prediction of one digit, on a connection of its own unless one is given."""
     own = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
-    own.request("POST", PATH, bytes(784), RAW)
-    answer = own.getresponse()
-    answer.read()
-    if connection is None:
-        own.close()
+    try:
+        own.request("POST", PATH, bytes(784), RAW)
+        answer = own.getresponse()
+        answer.read()
+    finally:
+        if connection is None:
+            own.close()
     return answer.status
 
 
