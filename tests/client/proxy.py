@@ -93,11 +93,12 @@ def proxying(proxy: Proxy) -> Iterator[Proxy]:
 
     async def end() -> None:
         server.close()
-        serving = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-        await asyncio.sleep(0.05)  # in which what was closed is let go of
+        await asyncio.sleep(0.05)  # in which what was accepted last begins
+        while serving := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
+            await asyncio.sleep(0.05)  # in which what was closed is let go of
 
     server = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
     try:
