@@ -25,6 +25,7 @@ class Proxy:
         delay: seconds that each request takes longer.
         asked: the bodies of all requests to `/v1/predict`, in the order that they came.
         port: where it listens.
+        serving: what is under way; asyncio itself would let go of a task that nobody else holds.
     """
 
     target: int
@@ -32,6 +33,7 @@ class Proxy:
     delay: float = 0
     asked: list[bytes] = field(default_factory=list)
     port: int = 0
+    serving: set[asyncio.Task[None] | None] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -40,6 +42,7 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a client."""
+        self.serving.add(asyncio.current_task())
         with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
