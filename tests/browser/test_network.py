@@ -9,20 +9,10 @@ from tests.browser.drawing import draw_digit, levels, until
 from tests.conftest import Mnist
 from tests.service.pictures import encode
 from tests.service.serving import DATA
+from tests.service.shapes import SHAPES
 
 pytestmark = pytest.mark.browser
 PICTURE = {"Content-Type": "image/png"}
-SHAPES: dict[str, tuple[int, ...]] = {
-    "conv1": (8, 28, 28),
-    "relu1": (8, 28, 28),
-    "pool1": (8, 14, 14),
-    "conv2": (32, 14, 14),
-    "relu2": (32, 14, 14),
-    "pool2": (32, 7, 7),
-    "fc1": (600,),
-    "fc1_relu": (600,),
-    "logits": (10,),
-}
 
 
 def canvas(page: Page, layer: str) -> Locator:

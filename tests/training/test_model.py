@@ -6,21 +6,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.service.shapes import SHAPES
 from training.data import Digits
 from training.fold import fold
 from training.model import ARCHITECTURE, DigitNet, as_input, predict
-
-SHAPES = {
-    "conv1": (8, 28, 28),
-    "relu1": (8, 28, 28),
-    "pool1": (8, 14, 14),
-    "conv2": (32, 14, 14),
-    "relu2": (32, 14, 14),
-    "pool2": (32, 7, 7),
-    "fc1": (600,),
-    "fc1_relu": (600,),
-    "logits": (10,),
-}
 
 
 def test_the_layers_have_the_design_s_names_and_shapes() -> None:

@@ -1,6 +1,5 @@
 """Attribution: each method against an independent computation, and on networks whose answer comes from one region."""
 
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from service.engine import Engine
 from service.errors import UnknownError
 from service.inside.attribution import Attribution, Method, attribute, choose_maps
 from service.inside.probe import Probe
@@ -19,24 +17,10 @@ from service.layer import Layer
 from service.manifest import Manifest
 from tests.conftest import Mnist
 from tests.service.networks import convolution, linear, pooling, relu, serve, weight_shapes
-from training.checkpoint import Checkpoint, load_checkpoint
+from training.checkpoint import Checkpoint
 
 METHODS: tuple[Method, ...] = ("saliency", "contributions", "gradcam", "occlusion")
 Map = NDArray[np.float64]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(model_folder: Path) -> Checkpoint:
-    """The network before folding, in float64."""
-    loaded = load_checkpoint(model_folder / "checkpoint.safetensors")
-    loaded.network.double()
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def probe(model_bytes: bytes, manifest: Manifest) -> Probe:
-    """The probe of the shipped model."""
-    return Probe(Engine(model_bytes, manifest, provider="cpu", threads=1))
 
 
 def ask(probe: Probe, image: NDArray[np.uint8], method: Method, *digits: int, **choices: Any) -> list[Attribution]:

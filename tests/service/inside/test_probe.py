@@ -1,7 +1,6 @@
 """The probe: its derivatives are those of PyTorch's autograd, and its masks those of PyTorch's hooks."""
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,30 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.engine import Engine
 from service.inside.probe import Probe
 from service.layer import Layer
-from service.manifest import Manifest
 from tests.conftest import Mnist
 from tests.service.networks import convolution, linear, pooling, relu, serve, weight_shapes
-from training.checkpoint import Checkpoint, load_checkpoint
+from training.checkpoint import Checkpoint
 from training.model import ARCHITECTURE
 
 LAYERS = [layer.name for layer in ARCHITECTURE]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(model_folder: Path) -> Checkpoint:
-    """The network before folding, in float64."""
-    loaded = load_checkpoint(model_folder / "checkpoint.safetensors")
-    loaded.network.double()
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def probe(model_bytes: bytes, manifest: Manifest) -> Probe:
-    """The probe of the shipped model."""
-    return Probe(Engine(model_bytes, manifest, provider="cpu", threads=1))
 
 
 def by_autograd(

@@ -7,32 +7,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from service.engine import Engine
 from service.inside.probe import Probe
 from service.inside.terms import Place, choose_place
 from service.inside.trace import Traced, trace_value
 from service.manifest import Manifest
 from tests.conftest import Mnist
 from tests.service.networks import convolution, linear, pooling, serve, weight_shapes
-from training.checkpoint import load_checkpoint
+from tests.service.unfolded import unfolded_network
 from training.model import ARCHITECTURE, DigitNet
 
 
 @pytest.fixture(scope="module")
 def unfolded(model_folder: Path) -> DigitNet:
     """The network as it was trained, BatchNorm and all, in float64; its temperature in the last layer."""
-    checkpoint = load_checkpoint(model_folder / "checkpoint.safetensors")
-    network = checkpoint.network.double()
-    with torch.no_grad():
-        network.fc2.weight.div_(checkpoint.temperature)
-        network.fc2.bias.div_(checkpoint.temperature)
-    return network.requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def probe(model_bytes: bytes, manifest: Manifest) -> Probe:
-    """The probe of the shipped model."""
-    return Probe(Engine(model_bytes, manifest, provider="cpu", threads=1))
+    return unfolded_network(model_folder)
 
 
 def places(manifest: Manifest, name: str) -> list[Place]:

@@ -18,21 +18,11 @@ from service.manifest import Manifest
 from tests.conftest import Mnist
 from tests.service.pictures import drawn, encode
 from tests.service.refusals import refused
-from training.checkpoint import load_checkpoint
+from tests.service.shapes import SHAPES
+from tests.service.unfolded import unfolded_network
 from training.model import DigitNet
 
 Reference = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
-SHAPES: dict[str, tuple[int, ...]] = {
-    "conv1": (8, 28, 28),
-    "relu1": (8, 28, 28),
-    "pool1": (8, 14, 14),
-    "conv2": (32, 14, 14),
-    "relu2": (32, 14, 14),
-    "pool2": (32, 7, 7),
-    "fc1": (600,),
-    "fc1_relu": (600,),
-    "logits": (10,),
-}
 SOURCES = dict(zip(SHAPES, ["normalised", *SHAPES], strict=False))
 AXES = ("channel", "y", "x")
 PLACES = st.sampled_from(list(SHAPES)).flatmap(
@@ -43,12 +33,7 @@ PLACES = st.sampled_from(list(SHAPES)).flatmap(
 @pytest.fixture(scope="module")
 def unfolded(model_folder: Path) -> DigitNet:
     """The network as it was trained, BatchNorm and all, in float64; its temperature in the last layer."""
-    checkpoint = load_checkpoint(model_folder / "checkpoint.safetensors")
-    network = checkpoint.network.double()
-    with torch.no_grad():
-        network.fc2.weight.div_(checkpoint.temperature)
-        network.fc2.bias.div_(checkpoint.temperature)
-    return network.requires_grad_(False)
+    return unfolded_network(model_folder)
 
 
 def ask(client: httpx.Client, image: NDArray[np.uint8], layer: str, place: tuple[int, ...], **query: Any) -> Any:
