@@ -1,4 +1,4 @@
-"""Work that is to hold up nobody: in a thread of its own, one thing at a time, when the CPU has nothing else to do."""
+"""Work that is to hold up nobody: in threads of its own, a few things at a time, each caller in turn."""
 
 import asyncio
 import contextlib
@@ -6,11 +6,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from service.caller import CALLER
 from service.errors import DeadlineError, GoneError, OverloadedError
+from service.shares import Shares
+from service.turns import Turns
 
 Result = TypeVar("Result")
 
@@ -20,16 +23,24 @@ _LOWEST = 19  # nice(2); the most yielding of all
 
 
 class Background:
-    """The thread, which begins with the first work."""
+    """The threads, which begin with the first work."""
 
-    def __init__(self, name: str, most_waiting: int, patience: float = _PATIENCE) -> None:
-        """`most_waiting` may wait at once, and none of them for more than about `patience` seconds."""
+    def __init__(
+        self, name: str, most_waiting: int, patience: float = _PATIENCE, *, threads: int = 1, yields: bool = True
+    ) -> None:
+        """`name` is what the work does, as in "waits to be read".
+
+        `most_waiting` may wait at once, and none of them for more than about `patience` seconds; each caller has a
+        share in that. Where it `yields`, the work is done when the CPU has nothing else to do.
+        """
+        self._name = name
         self._most_waiting = most_waiting
         self._patience = patience
+        self._threads = threads
         self._usual = 0.0  # seconds of work
-        self._thread = ThreadPoolExecutor(1, name, initializer=_yield_to_others)
-        self._turn = asyncio.Lock()  # first come, first served; on the event loop, where a caller can be asked for
-        self._unfinished = 0
+        self._executor = ThreadPoolExecutor(threads, name, initializer=_yield_to_others if yields else None)
+        self._turns = Turns(threads)  # on the event loop, where a caller can be asked for
+        self._unfinished = Shares()
 
     async def run(
         self,
@@ -38,9 +49,7 @@ class Background:
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
     ) -> Result:
-        """The result of work, done when its turn comes; `deadline` on the monotonic clock.
-
-        `gone` is asked on the event loop when the turn has come, whether the caller has gone.
+        """The result of work, done when its turn comes, with a place of its own; else as `turn` has it.
 
         Raises:
             OverloadedError: too much waits already, by number or by the time that it will take.
@@ -48,26 +57,68 @@ class Background:
             GoneError: nobody waits for the result; the work was not begun.
             Exception: what the work raises.
         """
-        if self._unfinished > self._most_waiting or self._unfinished * self._usual > self._patience:
-            raise OverloadedError(f"{max(0, self._unfinished - 1)} requests wait already to look inside the network")
-        self._unfinished += 1
+        with self.place():
+            return await self.turn(work, deadline=deadline, gone=gone)
+
+    def check(self) -> None:
+        """Sees whether there is a place, such as before what the work is about is read.
+
+        Raises:
+            OverloadedError: too much waits already.
+        """
+        caller = CALLER.get()
+        waiting = self._unfinished.total if caller is None else self._unfinished.held(caller)
+        # Each caller is served in turn, so who has nothing waiting yet waits for one piece of work of each other.
+        seconds = waiting * self._unfinished.callers(caller) * self._usual / self._threads
+        if not self._unfinished.fits(caller, 0, self._most_waiting) or seconds > self._patience:
+            count = max(0, round(self._unfinished.total) - self._threads)
+            raise OverloadedError(f"{count} requests wait already to {self._name}")
+
+    @contextlib.contextmanager
+    def place(self, works: int = 1) -> Iterator[None]:
+        """A place for so many works of the present caller, which are done meanwhile.
+
+        Raises:
+            OverloadedError: too much waits already, by number or by the time that it will take.
+        """
+        self.check()
+        caller = CALLER.get()
+        self._unfinished.take(caller, works)
         try:
-            async with self._turn:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise DeadlineError("the time given for the request passed before its turn came")
-                if gone is not None and gone():
-                    raise GoneError("the caller has gone")
-                began = time.monotonic()
-                try:
-                    return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-                finally:
-                    self._usual += _MEMORY * (time.monotonic() - began - self._usual)
+            yield
         finally:
-            self._unfinished -= 1
+            self._unfinished.give(caller, works)
+
+    async def turn(
+        self,
+        work: Callable[[], Result],
+        *,
+        deadline: float | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> Result:
+        """The result of work that has a place, done when its turn comes; `deadline` on the monotonic clock.
+
+        `gone` is asked on the event loop when the turn has come, whether the caller has gone.
+
+        Raises:
+            DeadlineError: the deadline passed before its turn.
+            GoneError: nobody waits for the result; the work was not begun.
+            Exception: what the work raises.
+        """
+        async with self._turns.turn(CALLER.get()):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineError("the time given for the request passed before its turn came")
+            if gone is not None and gone():
+                raise GoneError("the caller has gone")
+            began = time.monotonic()
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            finally:
+                self._usual += _MEMORY * (time.monotonic() - began - self._usual)
 
     def close(self) -> None:
-        """Lets the thread end with what it does."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Lets the threads end with what they do."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _yield_to_others() -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from service.errors import DeadlineError, GoneError, OverloadedError
+from service.shares import Shares
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -21,6 +22,7 @@ Answer_contra = TypeVar("Answer_contra", contravariant=True)
 
 _SHORT = 4  # batches: a queue that is never refused
 _SLOWDOWN = 64  # times its own time that an item in pieces may wait
+_STRETCH = 0.005  # seconds of batches one after the other before what has come meanwhile is looked at
 _MEMORY = 16  # runs that the pace is taken from
 _PATIENCE = 0.01  # seconds in the queue after which it is worth asking whether the caller is still there
 
@@ -46,6 +48,7 @@ class _Waiting(Generic[Item, Answer]):
     deadline: float | None
     gone: Callable[[], bool] | None
     receiver: "Receiver[Answer]"
+    caller: str | None = None
 
 
 @dataclass(slots=True)
@@ -95,6 +98,9 @@ class Batcher(Generic[Item, Answer]):
     Larger items run in pieces, which share their batches half and half with whatever else waits, and take turns among
     each other; without `pieces` each is a batch by itself.
 
+    Items may have a caller. Of what may wait each caller has a share, as `service.shares` divides it; items of nobody
+    in particular may take all of it.
+
     Without an executor the function runs on the event loop: it is to take milliseconds, and then handing it to a thread
     costs more than it frees. With one, the next batch gathers while the function runs.
     """
@@ -127,9 +133,10 @@ class Batcher(Generic[Item, Answer]):
         self._waited = waited
         self._executor = executor
         self._queue: deque[_Waiting[Item, Answer]] = deque()
-        self._size = 0  # of all in the queue
+        self._queued = Shares()  # sizes of all in the queue
         self._large: deque[_Large[Item, Answer]] = deque()
-        self._rest = 0  # of what is left of all large items, in the queue or not
+        self._rest = Shares()  # what is left of all large items, in the queue or not
+        self._ample = min(_SHORT * max_batch, max_waiting)
         self._passed_over = False  # whether large items wait that had no part in the last batch
         self._turn: asyncio.Handle | None = None  # while one is scheduled
         self._delayed = False  # whether it is to wait for a full batch; uvloop's timers are no asyncio.TimerHandle
@@ -144,6 +151,7 @@ class Batcher(Generic[Item, Answer]):
         *,
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
+        caller: str | None = None,
     ) -> "asyncio.Future[Answer]":
         """The answer to an item, to be awaited; it raises what a receiver is given by `put`.
 
@@ -151,7 +159,7 @@ class Batcher(Generic[Item, Answer]):
             OverloadedError: too much waits already.
         """
         future: asyncio.Future[Answer] = self._running_loop().create_future()
-        self.put(item, size, future, deadline=deadline, gone=gone)
+        self.put(item, size, future, deadline=deadline, gone=gone, caller=caller)
         return future
 
     def put(
@@ -162,6 +170,7 @@ class Batcher(Generic[Item, Answer]):
         *,
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
+        caller: str | None = None,
     ) -> None:
         """Has the answer to an item given to a receiver.
 
@@ -171,28 +180,40 @@ class Batcher(Generic[Item, Answer]):
         Raises:
             OverloadedError: too much waits already.
         """
-        in_pieces = self._pieces is not None and size > self._max_batch
-        if self._size or self._rest:
-            self._admit(size, in_pieces=in_pieces)
-        waiting: _Waiting[Item, Answer] = _Waiting(item, size, time.monotonic(), deadline, gone, receiver)
-        if in_pieces:
+        if (refusal := self.refusal(size, caller)) is not None:
+            raise refusal
+        waiting: _Waiting[Item, Answer] = _Waiting(item, size, time.monotonic(), deadline, gone, receiver, caller)
+        if self._is_large(size):
             self._large.append(_Large(waiting, self._again))
-            self._rest += size
+            self._rest.take(caller, size)
         else:
             self._queue.append(waiting)
-            self._size += size
+            self._queued.take(caller, size)
         if not self._running:
             self._schedule(self._running_loop())
 
-    def _admit(self, size: int, *, in_pieces: bool) -> None:
-        if (everything := self._size + self._rest) + size > self._max_waiting:
-            raise OverloadedError(f"{everything:,} images wait already, and at most {self._max_waiting:,} may")
-        if in_pieces:
-            before, max_wait = everything, max(self._max_wait, _SLOWDOWN * size * self._pace)
+    def refusal(self, size: int = 1, caller: str | None = None) -> OverloadedError | None:
+        """Why an item of a caller would be refused now; None if it would not."""
+        small, rest = self._queued.total, self._rest.total
+        everything = small + rest
+        if not everything or 2 * everything + size <= self._ample:  # whoever it is from
+            return None
+        if everything + size > self._max_waiting:
+            return OverloadedError(f"{everything:,.0f} images wait already, and at most {self._max_waiting:,} may")
+        own_small, own_rest = self._queued.held(caller), self._rest.held(caller)
+        own = own_small + own_rest
+        if own + everything + size > self._max_waiting:
+            return OverloadedError(f"{own:,.0f} images of the same caller wait already, and others are to find room")
+        if self._is_large(size):
+            before, max_wait = everything + own, max(self._max_wait, _SLOWDOWN * size * self._pace)
         else:  # what is in pieces has half of each batch
-            before, max_wait = self._size * (2 if self._rest else 1), self._max_wait
+            before, max_wait = (small + own_small) * (2 if rest else 1), self._max_wait
         if before > _SHORT * self._max_batch and before * self._pace > max_wait:
-            raise OverloadedError(f"what waits already takes more than {max_wait * 1000:.3g} ms")
+            return OverloadedError(f"what waits already takes more than {max_wait * 1000:.3g} ms")
+        return None
+
+    def _is_large(self, size: int) -> bool:
+        return self._pieces is not None and size > self._max_batch
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         self._loop = self._loop or asyncio.get_running_loop()  # which asks the system in older Pythons
@@ -200,7 +221,7 @@ class Batcher(Generic[Item, Answer]):
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Sees to it that a turn comes: at once, or when a batch that is not full has waited for more."""
-        full = self._size >= self._max_batch or bool(self._large)
+        full = self._queued.total >= self._max_batch or bool(self._large)
         if self._turn is None:
             delay = 0.0
             if self._max_delay and not full:  # less what the oldest has waited already, while another batch ran
@@ -229,7 +250,7 @@ class Batcher(Generic[Item, Answer]):
             if batch and waiting.size > room - kept:
                 break
             self._queue.popleft()
-            self._size -= waiting.size
+            self._queued.give(waiting.caller, waiting.size)
             if _is_due(waiting, now):
                 batch.append(waiting)
                 room -= waiting.size
@@ -250,13 +271,13 @@ class Batcher(Generic[Item, Answer]):
             large = self._large.popleft()
             waiting, start = large.waiting, large.start
             if not _is_due(waiting, now):
-                self._rest -= large.rest
+                self._rest.give(waiting.caller, large.rest)
                 continue
             if not start:
                 waited.append(now - waiting.arrived)
             size = min(most or self._pieces.largest, large.rest)
             large.start += size
-            self._rest -= size
+            self._rest.give(waiting.caller, size)
             piece = self._pieces.cut(waiting.item, start, large.start)
             batch.append(_Waiting(piece, size, waiting.arrived, None, None, large))
             return size
@@ -270,7 +291,8 @@ class Batcher(Generic[Item, Answer]):
             if not self._running:
                 self._schedule(self._running_loop())
             return
-        self._rest -= large.rest
+        if large.rest:
+            self._rest.give(large.waiting.caller, large.rest)
         if receiver.done():
             return
         if large.failure is not None:
@@ -280,25 +302,32 @@ class Batcher(Generic[Item, Answer]):
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turn = None
-        while batch := self._take(time.monotonic()):
+        began = now = time.monotonic()
+        while batch := self._take(now):
             if self._executor is not None:
                 self._running = True
-                running = loop.run_in_executor(self._executor, self._answers_to, batch)
+                running = loop.run_in_executor(self._executor, self._timed_answers_to, batch)
                 running.add_done_callback(partial(self._finished, batch, loop))
                 return
-            self._finish(batch, self._answers_to(batch), loop)
+            started = time.monotonic()
+            self._finish(batch, self._answers([waiting.item for waiting in batch]), loop)
+            now = time.monotonic()
+            self._learn_pace(batch, now - started)  # with what it took to give the answers
             # Between batches the event loop reads what has come. Where that is more than batches can keep up with, most
-            # of its time would go into refusing; so a long queue is worked off first.
-            if self._size <= _SHORT * self._max_batch:
+            # of its time would go into refusing; so a long queue is worked off first, if that is soon done.
+            if self._queued.total <= _SHORT * self._max_batch or now - began > _STRETCH:
                 return
 
-    def _answers_to(self, batch: list[_Waiting[Item, Answer]]) -> list[Answer | Exception]:
+    def _timed_answers_to(self, batch: list[_Waiting[Item, Answer]]) -> list[Answer | Exception]:
         started = time.monotonic()
         answers = self._answers([waiting.item for waiting in batch])
-        pace = (time.monotonic() - started) / sum(waiting.size for waiting in batch)
+        self._learn_pace(batch, time.monotonic() - started)
+        return answers
+
+    def _learn_pace(self, batch: list[_Waiting[Item, Answer]], seconds: float) -> None:
+        pace = seconds / sum([waiting.size for waiting in batch])
         # A run during which the machine did something else is not believed to have taken more than twice as long.
         self._pace += (min(pace, 2 * self._pace) - self._pace) / _MEMORY if self._pace else pace
-        return answers
 
     def _answers(self, items: list[Item]) -> list[Answer | Exception]:
         """One answer an item, or what went wrong with it: an item that fails takes none of its neighbours with it."""

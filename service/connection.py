@@ -10,6 +10,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.answer import Answer, to_json
+from service.call import declared_length
+from service.caller import caller_of
 from service.errors import GoneError, NotReadyError
 from service.express import Express, Order
 from service.refusal import FAILURE
@@ -26,7 +28,9 @@ class Connection(HttpToolsProtocol):
         super().__init__(**options)
         self._express = express
         self._direct = _Direct()
+        self._caller: str | None = None
         self._order: Order | None = None  # of the request whose body is being read, if `Express` may take it
+        self._turned_away: Order | None = None  # of the request that was refused, and whose body is passed over
         self._asked: Order | None = None  # of the request that `Express` has taken
         self._body: list[bytes] = []
         self._length = 0  # of that body, in bytes
@@ -43,6 +47,7 @@ class Connection(HttpToolsProtocol):
         """A connection stands."""
         self._whole = _Whole(transport)
         super().connection_made(cast("asyncio.Transport", self._whole))
+        self._caller = None if self.client is None else caller_of(self.client[0])
         self.flow = _Flow(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -100,7 +105,7 @@ class Connection(HttpToolsProtocol):
             return False
         self._resting = None
         self._begin(keep_alive=True)
-        if self._answer(order, data[end:]):
+        if self._turn_away(order, length) or self._answer(order, data[end:]):
             return True
         del self._express.heads[data[:end]]
         self._unsuited = True
@@ -120,7 +125,7 @@ class Connection(HttpToolsProtocol):
             self._whole.pause_reading()
             return
         self._order = None
-        if not in_body or not self.cycle.response_started:
+        if self._turned_away is None and (not in_body or not self.cycle.response_started):
             body = to_json({"error": sentence})
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self._whole.write_at_once(STATUS_LINE[status] + head + body)
@@ -146,12 +151,20 @@ class Connection(HttpToolsProtocol):
         else:
             self._body, self._length = [], 0
             self._begin(keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive())
+            # Where the connection is to end behind the answer, that waits for the whole request: a client who is still
+            # sending when it ends may lose the answer (RFC 9112, section 9.6).
+            length = declared_length(self._order.fields.get(b"content-length", b""))
+            if self._direct.keep_alive and length and self._turn_away(self._order, length):
+                self._order, self._turned_away = None, self._order
         self._unsuited = False
         self._in_head = False  # at the very end, as an error on the way is one of the head
 
     def on_body(self, body: bytes) -> None:
         """A part of a body came."""
         self._beside = 0
+        if self._turned_away is not None:
+            self._length += len(body)
+            return
         if self._order is None:
             super().on_body(body)
             return
@@ -164,12 +177,17 @@ class Connection(HttpToolsProtocol):
         """A request has come to its end."""
         self._begun, self._beside = False, 0
         order = self._order
-        if order is not None:
-            if self._answer(order, b"".join(self._body)):
+        if self._turned_away is not None:
+            self._learn(self._turned_away)
+            self._turned_away = None
+            self._rest()
+        elif order is not None:
+            if self._turn_away(order, self._length) or self._answer(order, b"".join(self._body)):
                 self._learn(order)
             else:
                 self._pass_on()
-        if self._order is None:
+                super().on_message_complete()
+        else:
             super().on_message_complete()
         self._order = None
         self._data, self._body = b"", []
@@ -181,9 +199,24 @@ class Connection(HttpToolsProtocol):
         self._direct.keep_alive = keep_alive
         self.cycle = self._direct
 
+    def _turn_away(self, order: Order, length: int) -> bool:
+        """Answers a request that has no time to be answered otherwise, if it is one."""
+        answer = self._express.turned_away(order, length, self._caller, self._started)
+        if answer is None:
+            return False
+        self._send(answer)
+        return True
+
     def _answer(self, order: Order, body: bytes) -> bool:
         self._asked = order
-        taken = self._express.answer(order, body, started=self._started, gone=self._whole.is_closing, send=self._send)
+        taken = self._express.answer(
+            order,
+            body,
+            started=self._started,
+            gone=self._whole.is_closing,
+            send=self._send,
+            caller=self._caller,
+        )
         if not taken:
             self._asked = None
             self._direct.response_complete = True
@@ -233,6 +266,14 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
+
+    def _rest(self) -> None:
+        """From now on nothing more is to come of what was answered already."""
+        self._resting = self.loop.time()
+        if self.timeout_keep_alive_task is None and not self._whole.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def timeout_keep_alive_handler(self) -> None:
         """Ends the connection, if nothing has come for as long as it may rest."""

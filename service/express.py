@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from service.answer import Answer
-from service.call import Head, declared_length
+from service.call import Head, declared_length, media_type
 from service.errors import DigitscopeError
+from service.image import PIXELS
+from service.intake import PREPARED
 from service.journal import REQUEST_ID, Journal
 from service.metrics import UNKNOWN, Metrics
 from service.prediction import Prediction
@@ -21,14 +23,16 @@ from service.thin import Destination, Reader, Shortcut, Work
 _LONGEST = 2**18  # bytes of a body; more do not come in one read
 _KEPT = 1024  # heads
 _LONGEST_KEPT = 1024  # bytes of a head
+_BINARY = b"inference-header-content-length"
 
 
 class Order(NamedTuple):
-    """What the head of a request says: where it leads, and how its body is read."""
+    """What the head of a request says: where it leads, how its body is read, and whether that is prepared digits."""
 
     destination: Destination
     fields: dict[bytes, bytes]
     read: Reader
+    prepared: bool
 
 
 class Express:
@@ -60,7 +64,8 @@ class Express:
             read = destination.reader(Head(query, destination.parameters, by_name, self._shared))
         except Exception:  # whatever it is, the application meets it too, and says what is wrong
             return None
-        return None if read is None else Order(destination, by_name, read)
+        prepared = media_type(by_name) == PREPARED or _BINARY in by_name
+        return None if read is None else Order(destination, by_name, read, prepared)
 
     def learn(self, head: bytes, order: Order, length: int) -> None:
         """Keeps a head, which a body of so many bytes follows, for those to come that are the same."""
@@ -69,22 +74,50 @@ class Express:
                 self.heads.clear()
             self.heads[head] = order, length
 
+    def turned_away(self, order: Order, length: int, caller: str | None, started: float) -> Answer | None:
+        """The answer to a request of a caller that cannot be answered in time; None for others.
+
+        It is refused by its head and the length of its body, with nothing of it read; refusing is to cost little.
+        """
+        predictor = self._shared.loaded
+        if predictor is None:
+            return None
+        error = predictor.refusal(max(1, length // PIXELS) if order.prepared else 1, caller)
+        if error is None and not order.prepared and predictor.spending.refuses(caller):
+            error = predictor.spending.refusal
+        if error is None:
+            return None
+        self._shared.metrics.passed("fail", 1, time.perf_counter() - started)
+        return self.ended(order, error, started)
+
     def answer(
-        self, order: Order, body: bytes, *, started: float, gone: Callable[[], bool], send: Callable[[Answer], None]
+        self,
+        order: Order,
+        body: bytes,
+        *,
+        started: float,
+        gone: Callable[[], bool],
+        send: Callable[[Answer], None],
+        caller: str | None = None,
     ) -> bool:
-        """Answers a request by a call of `send`, now or later.
+        """Answers a request of a caller by a call of `send`, now or later.
 
         `started` is when its head was here, on the clock of `time.perf_counter`; `gone` is as `Batcher.put` has it.
         Returns False, with nothing done, for a request that takes longer than may be spent at once.
         """
         errand = _Errand(self._shared.metrics, self._journal, order, started, send)
         try:
-            work = order.read(body)
+            predictor = self._shared.predictor
+            began = time.perf_counter()
+            try:
+                work = order.read(body)
+            finally:
+                predictor.spending.spent(caller, time.perf_counter() - began)
             if work is None:
                 return False
             errand.work = work
             deadline = None if work.timeout is None else time.monotonic() + work.timeout
-            self._shared.predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone)
+            predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone, caller=caller)
         except Exception as error:  # whatever it is
             errand.set_exception(error)
         return True

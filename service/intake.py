@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -71,23 +72,30 @@ async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, 
         RequestError: the body is none of the three, or beyond a limit; for one part of several the message says which.
     """
     kind = media_type(call.fields)
-    read = partial(predictor.read, preprocess=preprocess)
+    read = partial(predictor.read, preprocess=preprocess, gone=call.gone)
+    if kind != PREPARED:
+        predictor.check_pictures()
     if kind == MULTIPART:
-        return _digits(await _read_parts(call, read, settings.max_files))
+        return _digits(await _read_parts(call, read, settings.max_files, predictor.place))
     body = await call.body()
     if kind == PREPARED and body:
         return Digits(read_prepared(body, settings.max_images))
-    return _digits([await read(_some(body))])
+    with predictor.place(1):
+        return _digits([await read(_some(body))])
 
 
 async def read_digit(call: Call, preprocess: Preprocess, predictor: Predictor, settings: Settings) -> Pixels:
-    """The one digit of a request that is about a single picture.
+    """The one digit of a request that looks inside for a single picture.
 
     Raises:
         RequestError: as `read_digits`, or there are several.
+        OverloadedError: too many look inside already, or too many pictures wait to be read.
     """
+    predictor.check_looking()
     if media_type(call.fields) == MULTIPART:
-        return (await predictor.read(await read_file(call, settings), preprocess)).digit.tobytes()
+        data = await read_file(call, settings)
+        with predictor.place(1):
+            return (await predictor.read(data, preprocess, call.gone)).digit.tobytes()
     pixels, _ = await read_digits(call, preprocess, predictor, settings)
     if len(pixels) != PIXELS:
         raise MalformedError(f"one picture is taken at a time, and {len(pixels) // PIXELS} were sent")
@@ -103,7 +111,7 @@ async def read_file(call: Call, settings: Settings) -> bytes:
     """
     if media_type(call.fields) != MULTIPART:
         return _some(await call.body())
-    files = await _read_parts(call, _as_it_came, settings.max_files)
+    files = await _read_parts(call, _as_it_came, settings.max_files, lambda _: nullcontext())
     if len(files) != 1:
         raise MalformedError(f"one picture is taken at a time, and {len(files)} were sent")
     return files[0]
@@ -136,10 +144,14 @@ async def find_all(call: Call, predictor: Predictor, settings: Settings) -> list
     kind = media_type(call.fields)
     if kind == PREPARED:
         raise MalformedError("segment=true finds digits in pictures, and application/octet-stream holds prepared ones")
+    predictor.check_pictures()
+    find = partial(predictor.find, gone=call.gone)
     if kind == MULTIPART:
-        pictures = await _read_parts(call, predictor.find, settings.max_files)
+        pictures = await _read_parts(call, find, settings.max_files, predictor.place)
     else:
-        pictures = [await predictor.find(_some(await call.body()))]
+        body = _some(await call.body())
+        with predictor.place(1):
+            pictures = [await find(body)]
     count = sum(map(len, pictures))
     if count > settings.max_images:
         raise TooLargeError(f"the request has {count} digits, and at most {settings.max_images} are taken at once")
@@ -157,7 +169,12 @@ def _some(body: bytes) -> bytes:
     return body
 
 
-async def _read_parts(call: Call, read: Callable[[bytes], Awaitable[Read]], max_files: int) -> list[Read]:
+async def _read_parts(
+    call: Call,
+    read: Callable[[bytes], Awaitable[Read]],
+    max_files: int,
+    place: Callable[[int], AbstractContextManager[None]],
+) -> list[Read]:
     try:
         form = await call.whole().form(max_files=max_files, max_fields=max_files)
     except HTTPException as error:  # of Starlette's parser, which tells its reasons apart by their text alone
@@ -173,8 +190,9 @@ async def _read_parts(call: Call, read: Callable[[bytes], Awaitable[Read]], max_
         parts = form.getlist(_PART)
         if not parts:
             raise MalformedError(f"the multipart body has no part named '{_PART}'")
-        reading = [_read_part(number, part, read) for number, part in enumerate(parts, start=1)]
-        found = await asyncio.gather(*reading, return_exceptions=True)
+        with place(len(parts)):
+            reading = [_read_part(number, part, read) for number, part in enumerate(parts, start=1)]
+            found = await asyncio.gather(*reading, return_exceptions=True)
     finally:
         await form.close()
     for picture in found:

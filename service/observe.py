@@ -7,7 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.answer import Header
 from service.call import Call, limited
-from service.errors import DigitscopeError, GoneError
+from service.caller import CALLER, caller_of
+from service.errors import DigitscopeError, GoneError, OverloadedError
 from service.journal import REQUEST_ID, Journal
 from service.metrics import UNKNOWN
 from service.refusal import STATUSES, failure, refusal
@@ -37,14 +38,17 @@ class Observe:
         fields = dict(scope["headers"])
         request_id = self._journal.identify(fields)
         REQUEST_ID.set(request_id)
+        client = scope.get("client")
+        CALLER.set(caller_of(client[0]) if client else None)
+        body = _Body(receive, self._shared)
         sending = _Sending(send, (b"x-request-id", request_id))
         try:
             endpoint = self._shortcut.endpoint(scope)
             if endpoint is None:
-                await self._app(scope, receive, sending)
+                await self._app(scope, body.receive, sending)
                 return
             try:
-                answer = await endpoint(Call(scope, receive, self._shared, fields))
+                answer = await endpoint(Call(scope, body.receive, self._shared, fields))
             except DigitscopeError as error:
                 answer = refusal(error, self._shared.metrics)
             sending.status = answer.status_code
@@ -58,8 +62,42 @@ class Observe:
                 raise
             await failure()(scope, receive, sending)
         finally:
+            body.let_go()
             route = getattr(scope.get("route"), "path", UNKNOWN)
             self._journal.ended(request_id, route, scope["method"], scope["path"], sending.status or 500, started)
+
+
+class _Body:
+    """Receives the body of a request, which counts as held until that is answered; each caller has a share in all."""
+
+    __slots__ = ("_caller", "_held", "_receive", "_shared")
+
+    def __init__(self, receive: Receive, shared: State) -> None:
+        self._receive = receive
+        self._shared = shared
+        self._caller = CALLER.get()
+        self._held = 0
+
+    async def receive(self) -> Message:
+        """The next message of the request.
+
+        Raises:
+            OverloadedError: too much is held already.
+        """
+        message = await self._receive()
+        if length := len(message.get("body", b"")):
+            held, most = self._shared.bodies, self._shared.settings.max_held
+            if not held.fits(self._caller, length, most):
+                raise OverloadedError(f"bodies of {held.total:,.0f} bytes are held already, of {most:,} at most")
+            held.take(self._caller, length)
+            self._held += length
+        return message
+
+    def let_go(self) -> None:
+        """It is not held any more."""
+        if self._held:
+            self._shared.bodies.give(self._caller, self._held)
+            self._held = 0
 
 
 class _Sending:

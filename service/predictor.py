@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-
-from anyio import CapacityLimiter, to_thread
 
 from service.answer import to_json
 from service.background import Background, Result
 from service.batcher import Batcher, Pieces, Receiver
+from service.caller import CALLER
 from service.cpus import available_cpus
 from service.engine import Activations, Engine
 from service.errors import OverloadedError
@@ -35,10 +35,13 @@ from service.prediction import Prediction, Run, joined
 from service.rejection import Gates, Reasons
 from service.runtime import CPU
 from service.settings import Settings
+from service.spending import Spending
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
 _PIECE = 64  # images of a large request: a fourteenth faster, and 3 MB more
 _WAITING_INSPECTIONS = 16
+_WAITING_PICTURES = 1024  # that threads read; what really bounds them is their time, and the memory of their bodies
+_PATIENCE = 2.0  # seconds that a picture may wait to be read in a thread
 # A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
 _SMALL_FILE = 4096  # bytes
 _SMALL_PICTURE = 64 * 64  # pixels
@@ -53,6 +56,7 @@ class Predictor:
     Attributes:
         model_name: the model that answers, as every answer under /v1 has it; `model_json` is the same in JSON.
         similarity: the training digits that are near to a digit or excite a channel; read when first asked for.
+        spending: the time that goes into reading what has come, on the event loop.
     """
 
     def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, executor: Executor | None = None) -> None:
@@ -77,8 +81,9 @@ class Predictor:
             # On the CPU the event loop itself runs the engine: with a thread for it, one CPU answered a fifth fewer.
             executor=None if engine.provider == CPU else executor,
         )
-        self._decoding = CapacityLimiter(available_cpus())
-        self._background = Background("looking inside", _WAITING_INSPECTIONS)
+        self.spending = Spending(settings.max_wait / 1e3)
+        self._reading = Background("be read", _WAITING_PICTURES, _PATIENCE, threads=available_cpus(), yields=False)
+        self._background = Background("look inside the network", _WAITING_INSPECTIONS)
 
     def read_small(self, data: bytes, preprocess: Preprocess) -> Seen | None:
         """What `read` returns, of a picture that is read at once; None of a larger one.
@@ -94,23 +99,59 @@ class Predictor:
                 return seen_by_network(picture, preprocess)
         return None
 
-    async def read(self, data: bytes, preprocess: Preprocess) -> Seen:
-        """What the network sees of a picture's bytes.
+    def check_pictures(self) -> None:
+        """Sees whether pictures of the present caller would be read in time, before they are received.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        self._reading.check()
+        if self.spending.refuses(CALLER.get()):
+            raise self.spending.refusal
+
+    def check_looking(self) -> None:
+        """Sees whether a look inside for the present caller would be had in time, before its picture is received.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        self._background.check()
+
+    def place(self, pictures: int) -> AbstractContextManager[None]:
+        """A place for so many pictures of the present caller, which `read` or `find` reads meanwhile.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        return self._reading.place(pictures)
+
+    async def read(self, data: bytes, preprocess: Preprocess, gone: Callable[[], bool] | None = None) -> Seen:
+        """What the network sees of a picture's bytes; `gone` as `Batcher.submit` has it.
 
         Raises:
             RequestError: it is no picture that can be read; see `service.image`.
+            GoneError: nobody waits for it.
         """
-        if (small := self.read_small(data, preprocess)) is not None:
-            return small
-        return await to_thread.run_sync(read_picture, data, preprocess, self._max_pixels, limiter=self._decoding)
+        started = time.perf_counter()
+        try:
+            if (small := self.read_small(data, preprocess)) is not None:
+                return small
+        finally:
+            self.spending.spent(CALLER.get(), time.perf_counter() - started)
+        return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), gone=gone)
 
-    async def find(self, data: bytes) -> list[Found]:
-        """The digits in a picture's bytes, left to right and top to bottom.
+    async def find(self, data: bytes, gone: Callable[[], bool] | None = None) -> list[Found]:
+        """The digits in a picture's bytes, left to right and top to bottom; `gone` as `Batcher.submit` has it.
 
         Raises:
             RequestError: it is no picture that can be read; see `service.image`.
+            GoneError: nobody waits for them.
         """
-        return await to_thread.run_sync(find_digits, data, self._max_pixels, limiter=self._decoding)
+        return await self._reading.turn(lambda: find_digits(data, self._max_pixels), gone=gone)
+
+    def refusal(self, images: int, caller: str | None) -> OverloadedError | None:
+        """Why so many digits of a caller would be refused now; None if they would not."""
+        return self._batcher.refusal(images, caller)
 
     async def predict(
         self,
@@ -134,7 +175,9 @@ class Predictor:
         stage = "fail"
         try:
             size = len(pixels) // PIXELS
-            prediction = await self._batcher.submit((pixels, reasons), size, deadline=deadline, gone=gone)
+            prediction = await self._batcher.submit(
+                (pixels, reasons), size, deadline=deadline, gone=gone, caller=CALLER.get()
+            )
             stage = "success"
             return prediction
         finally:
@@ -148,11 +191,13 @@ class Predictor:
         reasons: Reasons = (),
         deadline: float | None = None,
         gone: Callable[[], bool] | None = None,
+        caller: str | None = None,
     ) -> None:
-        """Has digits answered to a receiver: with what `predict` would return or raise."""
+        """Has digits of a caller answered to a receiver: with what `predict` would return or raise."""
         timed = _Timed(receiver, self._metrics, time.perf_counter())
         try:
-            self._batcher.put((pixels, reasons), len(pixels) // PIXELS, timed, deadline=deadline, gone=gone)
+            size = len(pixels) // PIXELS
+            self._batcher.put((pixels, reasons), size, timed, deadline=deadline, gone=gone, caller=caller)
         except OverloadedError as error:
             timed.set_exception(error)
 
@@ -197,8 +242,9 @@ class Predictor:
         return Probe(self.engine)
 
     def close(self) -> None:
-        """Lets go of its thread."""
+        """Lets go of its threads."""
         self._background.close()
+        self._reading.close()
 
     async def is_ready(self) -> bool:
         """Whether the engine answers; after a failure it is asked its golden inputs again."""

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
         default=1, ge=0, description="CPU threads of one run in each worker; 0 for the CPUs that the process may use"
     )
     max_body: int = Field(default=32 * 2**20, ge=1, description="bytes of a request's body")
+    max_held: int = Field(
+        default=128 * 2**20, ge=1, description="bytes of requests' bodies that a worker holds at once"
+    )
     max_pixels: int = Field(default=4096 * 4096, ge=64, description="pixels of a picture")
     max_files: int = Field(default=64, ge=1, description="pictures in a multipart request")
     max_images: int = Field(default=256, ge=1, description="digits in a request, prepared or found in its pictures")

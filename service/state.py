@@ -1,6 +1,6 @@
 """What the routes of one application share, reached by dependency injection."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends
@@ -10,15 +10,21 @@ from service.errors import NotReadyError
 from service.metrics import Metrics
 from service.predictor import Predictor
 from service.settings import Settings
+from service.shares import Shares
 
 
 @dataclass
 class State:
-    """Settings, counters, and the predictor while the application runs."""
+    """Settings, counters, and the predictor while the application runs.
+
+    Attributes:
+        bodies: bytes of the requests' bodies that are held, of at most `settings.max_held`.
+    """
 
     settings: Settings
     metrics: Metrics
     loaded: Predictor | None = None
+    bodies: Shares = field(default_factory=Shares)
 
     @property
     def predictor(self) -> Predictor:

@@ -67,6 +67,7 @@ async def features(
     choices = choose(manifest, layer or ["conv1"], channels or [])
     form = FORMS.chosen(request, format)
     call = Call.of(request, state)
+    predictor.check_looking()
     pixels, _ = await read_digits(call, preprocess, predictor, state.settings)
     _check(form, len(pixels) // PIXELS, len(choices))
 

@@ -102,6 +102,7 @@ async def operate(
     operation = choose_operation(operator, kernel, size, stride, padding)
     form = FORMS.chosen(request, format)
     call = Call.of(request, state)
+    predictor.check_looking()
     data = await read_file(call, state.settings)
     most = min(MOST_PIXELS, state.settings.max_pixels)
 

@@ -236,7 +236,7 @@ def test_who_leaves_the_queue_is_skipped_and_counted(patient: tuple[FastAPI, htt
 
     def wait_for(size: int) -> None:
         deadline = time.monotonic() + 20
-        while batcher._size != size:
+        while batcher._queued.total != size:
             assert time.monotonic() < deadline
             time.sleep(0.005)
 
@@ -286,17 +286,17 @@ def test_who_leaves_while_others_look_inside_is_skipped(
         async with open_app() as app:
             predictor: Predictor = app.state.digitscope.predictor
             background = predictor._background
-            submit = background._thread.submit
+            submit = background._executor.submit
 
             def counted(work: Callable[[], Any]) -> Any:
                 begun.append(work)
                 return submit(work)
 
-            monkeypatch.setattr(background._thread, "submit", counted)
+            monkeypatch.setattr(background._executor, "submit", counted)
             first = asyncio.ensure_future(predictor.look(lambda: free.wait(20)))
             caller = Caller(chunks(body))
             asked = asyncio.ensure_future(ask(app, "POST", path, caller))
-            while background._unfinished < 2:
+            while background._unfinished.total < 2:
                 await asyncio.sleep(0.005)
             if leaves:
                 caller.hang_up()

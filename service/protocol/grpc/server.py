@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple, cast
+from urllib.parse import unquote
 
 import grpc
 import structlog
@@ -12,6 +13,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
+from service.caller import CALLER, caller_of
 from service.errors import AddressError, DigitscopeError, MalformedError
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
@@ -104,6 +106,7 @@ class _Handler:
     async def _outcome(self, data: bytes, call: ServicerContext) -> _Outcome:
         metrics = self._state.metrics
         started = time.perf_counter()
+        CALLER.set(_caller(call.peer()))
         status = 500
         try:
             answer = await self._run(self._state, self._read(data), call)
@@ -130,3 +133,10 @@ class _Handler:
             return self._request.FromString(data)
         except DecodeError as error:
             raise MalformedError(f"the message is no {self._request.DESCRIPTOR.name}") from error
+
+
+def _caller(peer: str) -> str | None:
+    """The caller behind a peer such as `ipv4:127.0.0.1:60502` or `ipv6:%5B::1%5D:60502`."""
+    kind, _, address = unquote(peer).partition(":")
+    host = address.rpartition(":")[0].strip("[]")
+    return caller_of(host) if kind.startswith("ipv") and host else None
