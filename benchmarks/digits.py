@@ -30,6 +30,18 @@ def png(digit: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
+def photograph(digit: NDArray[np.uint8], seed: int) -> bytes:
+    """A digit as a JPEG of 1024×768 pixels: dark ink on paper that is lit unevenly, with the grain of a camera."""
+    ink = np.zeros((768, 1024), np.float32)
+    ink[160:608, 288:736] = np.asarray(Image.fromarray(digit).resize((448, 448), Image.Resampling.BICUBIC))
+    paper = np.linspace(225, 160, 1024, dtype=np.float32) - np.linspace(0, 25, 768, dtype=np.float32)[:, None]
+    grain = np.random.default_rng(seed).normal(0, 4, ink.shape)
+    file = io.BytesIO()
+    picture = np.clip(paper * (1 - 0.8 * ink / 255) + grain, 0, 255).astype(np.uint8)
+    Image.fromarray(picture).convert("RGB").save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
 def model_folder() -> Path:
     """The folder of the newest model version."""
     return max((ROOT / "models" / "digits").glob("[0-9]*"), key=lambda folder: int(folder.name))

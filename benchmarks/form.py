@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from benchmarks.digits import digits, png
+from benchmarks.digits import digits, photograph, png
 
 _LENGTH = "Inference-Header-Content-Length"
 _BOUNDARY = "digitscope-benchmark"
@@ -50,6 +50,11 @@ def _raw(stacks: NDArray[np.uint8]) -> Form:
 def _png(stacks: NDArray[np.uint8]) -> Form:
     bodies = tuple(png(stack[0, 0]) for stack in stacks)
     return Form("/v1/predict", {"Content-Type": "image/png"}, bodies, _read_predictions)
+
+
+def _photo(stacks: NDArray[np.uint8]) -> Form:
+    bodies = tuple(photograph(stack[0, 0], number) for number, stack in enumerate(stacks[:8]))
+    return Form("/v1/predict", {"Content-Type": "image/jpeg"}, bodies, _read_predictions)
 
 
 def _multipart(path: str, field: str, read: Read) -> Callable[[NDArray[np.uint8]], Form]:
@@ -141,6 +146,7 @@ _FORMS: dict[str, Callable[[NDArray[np.uint8]], Form]] = {
     "oip-binary": _oip_binary,
     "oip-json": _oip_json,
     "png": _png,
+    "photo": _photo,
     "png-multipart": _multipart("/v1/predict", "files", _read_predictions),
     "floor": _floor,
     "plain-upload": _multipart("/predict", "file", _read_digit),

@@ -26,19 +26,30 @@ class Background:
     """The threads, which begin with the first work."""
 
     def __init__(
-        self, name: str, most_waiting: int, patience: float = _PATIENCE, *, threads: int = 1, yields: bool = True
+        self,
+        name: str,
+        most_waiting: int,
+        patience: float = _PATIENCE,
+        *,
+        few: int = 0,
+        threads: int = 1,
+        yields: bool = True,
     ) -> None:
-        """`name` is what the work does, as in "waits to be read".
+        """`name` is what is waited for, as in "wait to be read".
 
         `most_waiting` may wait at once, and none of them for more than about `patience` seconds; each caller has a
-        share in that. Where it `yields`, the work is done when the CPU has nothing else to do.
+        share in that. A `few` may wait however long that takes. Where it `yields`, the work is done when the CPU has
+        nothing else to do.
         """
         self._name = name
         self._most_waiting = most_waiting
         self._patience = patience
+        self._few = few
         self._threads = threads
         self._usual = 0.0  # seconds of work
-        self._executor = ThreadPoolExecutor(threads, name, initializer=_yield_to_others if yields else None)
+        self._executor = ThreadPoolExecutor(
+            threads, f"worker to {name}", initializer=_yield_to_others if yields else None
+        )
         self._turns = Turns(threads)  # on the event loop, where a caller can be asked for
         self._unfinished = Shares()
 
@@ -60,19 +71,25 @@ class Background:
         with self.place():
             return await self.turn(work, deadline=deadline, gone=gone)
 
+    def refusal(self, caller: str | None) -> OverloadedError | None:
+        """Why work of a caller would be refused now; None if it would not."""
+        waiting = self._unfinished.total if caller is None else self._unfinished.held(caller)
+        # Each caller is served in turn, so who has nothing waiting yet waits for one piece of work of each other.
+        seconds = waiting * self._unfinished.callers(caller) * self._usual / self._threads
+        too_late = seconds > self._patience and not self._unfinished.fits(caller, 1, self._few)
+        if too_late or not self._unfinished.fits(caller, 0, self._most_waiting):
+            count = max(0, round(self._unfinished.total) - self._threads)
+            return OverloadedError(f"{count} requests wait already to {self._name}")
+        return None
+
     def check(self) -> None:
-        """Sees whether there is a place, such as before what the work is about is read.
+        """Sees whether there is a place for the present caller, such as before what the work is about is received.
 
         Raises:
             OverloadedError: too much waits already.
         """
-        caller = CALLER.get()
-        waiting = self._unfinished.total if caller is None else self._unfinished.held(caller)
-        # Each caller is served in turn, so who has nothing waiting yet waits for one piece of work of each other.
-        seconds = waiting * self._unfinished.callers(caller) * self._usual / self._threads
-        if not self._unfinished.fits(caller, 0, self._most_waiting) or seconds > self._patience:
-            count = max(0, round(self._unfinished.total) - self._threads)
-            raise OverloadedError(f"{count} requests wait already to {self._name}")
+        if (refusal := self.refusal(CALLER.get())) is not None:
+            raise refusal
 
     @contextlib.contextmanager
     def place(self, works: int = 1) -> Iterator[None]:

@@ -20,7 +20,7 @@ from service.settings import Settings
 from service.tally import Tally, shared_rows
 from service.workers import START_FAILED, Supervisor
 
-_LISTENERS = 16  # a worker
+_LISTENERS = 64  # a worker
 _log = structlog.get_logger("digitscope")
 
 

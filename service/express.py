@@ -23,11 +23,16 @@ from service.thin import Destination, Reader, Shortcut, Work
 _LONGEST = 2**18  # bytes of a body; more do not come in one read
 _KEPT = 1024  # heads
 _LONGEST_KEPT = 1024  # bytes of a head
+_PICTURES = "/v1/predict"
 _BINARY = b"inference-header-content-length"
 
 
 class Order(NamedTuple):
-    """What the head of a request says: where it leads, how its body is read, and whether that is prepared digits."""
+    """What the head of a request says: where it leads, and how its body is read.
+
+    Attributes:
+        prepared: whether the body is digits as the network takes them, and so read in no time.
+    """
 
     destination: Destination
     fields: dict[bytes, bytes]
@@ -83,8 +88,9 @@ class Express:
         if predictor is None:
             return None
         error = predictor.refusal(max(1, length // PIXELS) if order.prepared else 1, caller)
-        if error is None and not order.prepared and predictor.spending.refuses(caller):
-            error = predictor.spending.refusal
+        if error is None and not order.prepared:
+            picture = order.destination.path == _PICTURES
+            error = predictor.refusal_of_picture(length if picture else 0, caller)
         if error is None:
             return None
         self._shared.metrics.passed("fail", 1, time.perf_counter() - started)

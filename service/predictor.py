@@ -41,7 +41,8 @@ _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
 _PIECE = 64  # images of a large request: a fourteenth faster, and 3 MB more
 _WAITING_INSPECTIONS = 16
 _WAITING_PICTURES = 1024  # that threads read; what really bounds them is their time, and the memory of their bodies
-_PATIENCE = 2.0  # seconds that a picture may wait to be read in a thread
+_FEW_PICTURES = 64
+_PATIENCE = 0.8  # seconds that a picture may wait to be read in a thread
 # A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
 _SMALL_FILE = 4096  # bytes
 _SMALL_PICTURE = 64 * 64  # pixels
@@ -82,7 +83,9 @@ class Predictor:
             executor=None if engine.provider == CPU else executor,
         )
         self.spending = Spending(settings.max_wait / 1e3)
-        self._reading = Background("be read", _WAITING_PICTURES, _PATIENCE, threads=available_cpus(), yields=False)
+        self._reading = Background(
+            "be read", _WAITING_PICTURES, _PATIENCE, few=_FEW_PICTURES, threads=available_cpus(), yields=False
+        )
         self._background = Background("look inside the network", _WAITING_INSPECTIONS)
 
     def read_small(self, data: bytes, preprocess: Preprocess) -> Seen | None:
@@ -152,6 +155,12 @@ class Predictor:
     def refusal(self, images: int, caller: str | None) -> OverloadedError | None:
         """Why so many digits of a caller would be refused now; None if they would not."""
         return self._batcher.refusal(images, caller)
+
+    def refusal_of_picture(self, length: int, caller: str | None) -> OverloadedError | None:
+        """Why a picture of so many bytes would be refused now; None if it would not, as far as can be told unread."""
+        if self.spending.refuses(caller):
+            return self.spending.refusal
+        return self._reading.refusal(caller) if length > _SMALL_FILE else None
 
     async def predict(
         self,

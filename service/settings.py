@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         default=0, ge=0, description="microseconds that a batch which is not full waits for more; of use on GPUs"
     )
     max_waiting: int = Field(
-        default=16384, ge=1, description="images that may wait; with more, a request is refused by 503"
+        default=32768, ge=1, description="images that may wait; with more, a request is refused by 503"
     )
     max_wait: float = Field(
         default=30,

@@ -127,21 +127,24 @@ def test_before_the_model_is_open_nothing_is_ready() -> None:
 
 
 def test_overload_is_a_503_at_once() -> None:
-    """What would wait beyond the limit is refused with a time to wait, and counted; smaller requests are answered."""
+    """What would wait beyond the limit is refused with a time to wait, and counted; smaller requests are answered.
+
+    The limit of one caller leaves room to others.
+    """
 
     async def main() -> None:
-        async with running(create_app(Settings(models=MODELS, provider="cpu", max_waiting=3))) as app:
+        async with running(create_app(Settings(models=MODELS, provider="cpu", max_waiting=5))) as app:
             headers = {"Content-Type": "application/octet-stream"}
             at_once = [ask(app, "POST", "/v1/predict", bytes(size * 784), headers) for size in (2, 2, 1, 1)]
             answers = await asyncio.gather(*at_once)
             assert [answer.status for answer in answers] == [200, 503, 200, 503]
             assert [len(answer.json["predictions"]) for answer in answers[::2]] == [2, 1]
-            assert answers[1].json == {"error": "2 images wait already, and at most 3 may"}
-            assert answers[3].json == {"error": "3 images wait already, and at most 3 may"}
+            assert answers[1].json == {"error": "2 images of the same caller wait already, and others are to find room"}
+            assert answers[3].json == {"error": "3 images of the same caller wait already, and others are to find room"}
             for answer in answers[1::2]:
                 assert int(answer.headers["Retry-After"]) >= 1
-            alone = await ask(app, "POST", "/v1/predict", bytes(4 * 784), headers)
-            assert len(alone.json["predictions"]) == 4, "where nothing waits, nothing is refused"
+            alone = await ask(app, "POST", "/v1/predict", bytes(6 * 784), headers)
+            assert len(alone.json["predictions"]) == 6, "where nothing waits, nothing is refused"
             metrics = (await ask(app, "GET", "/metrics")).body
             assert b'digitscope_refusals_total{reason="Overloaded"} 2.0' in metrics
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from service.background import Background
+from service.caller import CALLER
 from service.errors import DeadlineError, GoneError, OverloadedError
 
 
@@ -70,6 +71,50 @@ def test_work_that_takes_long_lets_fewer_wait() -> None:
         for _ in range(40):
             assert await together(0, 1) == 1
         assert await together(0, 21) == 21
+
+    asyncio.run(main())
+    background.close()
+
+
+def test_each_caller_has_a_share_and_a_turn() -> None:
+    """One caller may have half of the places; another finds one, and is served after the one that runs."""
+    background = Background("test", 8)
+    free = threading.Event()
+    order: list[str] = []
+
+    async def ask(caller: str) -> None:
+        def work() -> None:
+            assert free.wait(20)
+            order.append(caller)
+
+        CALLER.set(caller)
+        await background.run(work)
+
+    async def main() -> None:
+        asked = [asyncio.ensure_future(ask("greedy")) for _ in range(9)]
+        await asyncio.sleep(0)
+        asked.append(asyncio.ensure_future(ask("second")))
+        await asyncio.sleep(0)
+        free.set()
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        assert [isinstance(end, OverloadedError) for end in ends] == [False] * 5 + [True] * 4 + [False]
+
+    asyncio.run(main())
+    background.close()
+    assert order == ["greedy", "greedy", "second", "greedy", "greedy", "greedy"]
+
+
+def test_a_few_may_wait_however_long_that_takes() -> None:
+    """After work that took too long nobody is refused who makes no more than a few."""
+    background = Background("test", 20, patience=0.01, few=3, threads=2)
+
+    async def main() -> None:
+        for _ in range(3):
+            await background.run(lambda: time.sleep(0.1))
+        with background.place(2):
+            background.check()
+            with background.place(), pytest.raises(OverloadedError):
+                background.check()
 
     asyncio.run(main())
     background.close()

@@ -190,6 +190,41 @@ def test_overload_is_refused_at_once(run: Recorder) -> None:
     assert isinstance(answers[2], OverloadedError)
 
 
+def test_each_caller_has_a_share_of_the_queue(run: Recorder) -> None:
+    """One alone may fill half of it; another who comes then finds room, and a third does."""
+
+    async def main() -> None:
+        own = batcher(run, max_waiting=12)
+        taken = [own.submit([number], caller="greedy") for number in range(6)]
+        refused = "^6 images of the same caller wait already, and others are to find room$"
+        with pytest.raises(OverloadedError, match=refused):
+            own.submit([99], caller="greedy")
+        taken += [own.submit([number], caller="second") for number in range(6, 9)]
+        with pytest.raises(OverloadedError):
+            own.submit([99], caller="second")
+        taken.append(own.submit([9], caller="third"))
+        assert own.refusal(1, "greedy") is not None and own.refusal(1, "fourth") is None
+        assert list(await asyncio.gather(*taken)) == [[number**2] for number in range(10)]
+        assert own.refusal(6, "greedy") is None, "what has run is held no more"
+
+    finish(main())
+
+
+def test_large_items_count_to_their_caller_until_they_have_run(run: Recorder) -> None:
+    """Piece by piece the share is free again, also where the item fails or is cancelled."""
+
+    async def main() -> None:
+        own = batcher(run, max_waiting=99, pieces=Pieces(4, lambda item, start, stop: item[start:stop], list))
+        large = list(range(20))
+        answers = [own.submit(large, 20, caller="a"), own.submit([-1] * 20, 20, caller="a")]
+        assert own.refusal(20, "a") is not None and own.refusal(20, "b") is None
+        answers[0].cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
+        assert (own._rest.total, own._rest.held("a"), own._queued.total) == (0, 0, 0)
+
+    finish(main())
+
+
 def test_where_nothing_waits_nothing_is_refused(run: Recorder) -> None:
     """A request beyond the limit of the queue is answered when it is alone."""
     assert submit_all([[1, 2, 3]], run, max_waiting=1) == [[1, 4, 9]]
