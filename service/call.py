@@ -7,12 +7,17 @@ from typing import NamedTuple, Self
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
-from service.errors import TooLargeError
+from service.errors import OverloadedError, TooLargeError
 from service.state import State
 
 
 def _too_large(max_body: int) -> TooLargeError:
     return TooLargeError(f"the body has more than the {max_body:,} bytes that are read")
+
+
+def too_much_held(held: float, most: int) -> OverloadedError:
+    """What is said where bodies take all the memory that they may."""
+    return OverloadedError(f"bodies of {held:,.0f} bytes are held already, of {most:,} at most")
 
 
 def declared_length(value: bytes) -> int:

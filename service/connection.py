@@ -34,6 +34,7 @@ class Connection(HttpToolsProtocol):
         self._asked: Order | None = None  # of the request that `Express` has taken
         self._body: list[bytes] = []
         self._length = 0  # of that body, in bytes
+        self._held = 0  # of those, what counts among the bodies that wait for their rest
         self._started = 0.0  # when its head was here, on the clock of `time.perf_counter`
         self._data = b""  # what came last, if a request began with it
         self._begun = False  # whether anything has come of a request that has not come to its end
@@ -55,6 +56,7 @@ class Connection(HttpToolsProtocol):
         if self._order is not None:
             self._express.ended(self._order, GoneError("the caller has gone"), self._started)
             self._order = None
+        self._let_go()
         self._unset_keepalive_if_required()  # uvicorn does it only where the connection ended in order
         super().connection_lost(exc)
 
@@ -88,6 +90,23 @@ class Connection(HttpToolsProtocol):
             if self._begun and self._beside > _LONGEST_HEAD:
                 part = "head" if self._in_head else "trailer"
                 self._refuse(431, f"the {part} of the request has more than {_LONGEST_HEAD:,} bytes")
+            elif self._begun and self._order is not None and self._length > self._held:
+                self._hold(self._order)
+
+    def _hold(self, order: Order) -> None:
+        """Counts what has come of a body that waits for its rest, or refuses the request if too much is held."""
+        refusal = self._express.hold(self._caller, self._length - self._held)
+        if refusal is None:
+            self._held = self._length
+            return
+        self._let_go()
+        self._order, self._turned_away, self._body = None, order, []
+        self._send(self._express.ended(order, refusal, self._started))
+
+    def _let_go(self) -> None:
+        if self._held:
+            self._express.let_go(self._caller, self._held)
+            self._held = 0
 
     def _is_under_way(self) -> bool:
         """Whether the newest request has not been answered yet."""
@@ -176,6 +195,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request has come to its end."""
         self._begun, self._beside = False, 0
+        self._let_go()
         order = self._order
         if self._turned_away is not None:
             self._learn(self._turned_away)
@@ -230,6 +250,7 @@ class Connection(HttpToolsProtocol):
 
     def _pass_on(self) -> None:
         """Has the application answer what `Express` does not."""
+        self._let_go()
         self._order = None
         self._direct.response_complete = True
         super().on_headers_complete()

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from service.answer import Answer
-from service.call import Head, declared_length, media_type
-from service.errors import DigitscopeError
+from service.call import Head, declared_length, media_type, too_much_held
+from service.errors import DigitscopeError, OverloadedError
 from service.image import PIXELS
 from service.intake import PREPARED
 from service.journal import REQUEST_ID, Journal
@@ -127,6 +127,18 @@ class Express:
         except Exception as error:  # whatever it is
             errand.set_exception(error)
         return True
+
+    def hold(self, caller: str | None, length: int) -> OverloadedError | None:
+        """Counts so many bytes more of a caller's bodies as held, or says why they cannot be."""
+        bodies, most = self._shared.bodies, self._shared.settings.max_held
+        if not bodies.fits(caller, length, most):
+            return too_much_held(bodies.total, most)
+        bodies.take(caller, length)
+        return None
+
+    def let_go(self, caller: str | None, length: int) -> None:
+        """So many bytes of a caller's are held no more."""
+        self._shared.bodies.give(caller, length)
 
     def ended(self, order: Order, error: DigitscopeError, started: float) -> Answer:
         """The answer to a request that ended before it could be answered, which is counted."""

@@ -6,9 +6,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.answer import Header
-from service.call import Call, limited
+from service.call import Call, limited, too_much_held
 from service.caller import CALLER, caller_of
-from service.errors import DigitscopeError, GoneError, OverloadedError
+from service.errors import DigitscopeError, GoneError
 from service.journal import REQUEST_ID, Journal
 from service.metrics import UNKNOWN
 from service.refusal import STATUSES, failure, refusal
@@ -88,7 +88,7 @@ class _Body:
         if length := len(message.get("body", b"")):
             held, most = self._shared.bodies, self._shared.settings.max_held
             if not held.fits(self._caller, length, most):
-                raise OverloadedError(f"bodies of {held.total:,.0f} bytes are held already, of {most:,} at most")
+                raise too_much_held(held.total, most)
             held.take(self._caller, length)
             self._held += length
         return message

@@ -739,6 +739,95 @@ def test_overload_is_a_503_with_a_time_to_wait(narrow: Driver) -> None:
     assert _count(narrow.app, "/v2/models/{model}/infer", 200) == 6
 
 
+def test_a_full_queue_refuses_a_request_by_its_head(narrow: Driver) -> None:
+    """The answer is there before the body is, which is passed over; what follows it is answered as ever."""
+    request = whole(INFER, bytes(3 * 784), RAW)
+
+    async def drive() -> tuple[list[Answer], list[Answer]]:
+        waits, refused = Connected(narrow.app), Connected(narrow.app)
+        waits.feed(whole(INFER, bytes(784), RAW))
+        refused.feed(request[:300])
+        told = refused.answers()
+        refused.feed(request[300:1000], request[1000:] + whole(INFER, bytes(784), RAW))
+        assert refused.protocol.timeout_keep_alive_task is not None
+        answers = await refused.answered(2)
+        await waits.answered(1)
+        for connected in (waits, refused):
+            connected.transport.close()
+        return told, answers
+
+    told, answers = narrow.run(drive())
+    assert [answer.status for answer in told] == [503]
+    assert [answer.status for answer in answers] == [503, 200]
+    assert json.loads(told[0].body) == {"error": "1 images wait already, and at most 2 may"}
+
+
+def test_a_connection_that_is_to_end_is_refused_behind_its_body(narrow: Driver) -> None:
+    """A client who is still sending when the connection ends could lose the answer."""
+    request = whole(INFER, bytes(3 * 784), RAW | {"Connection": "close"})
+
+    async def drive() -> list[Answer]:
+        waits, refused = Connected(narrow.app), Connected(narrow.app)
+        waits.feed(whole(INFER, bytes(784), RAW))
+        refused.feed(request[:300])
+        assert refused.transport.written == b""
+        refused.feed(request[300:])
+        assert refused.transport.is_closing()
+        await waits.answered(1)
+        waits.transport.close()
+        return refused.answers()
+
+    (answer,) = narrow.run(drive())
+    assert answer.status == 503 and answer.header("connection") == "close"
+
+
+def test_a_broken_body_of_a_refused_request_ends_the_connection(own: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one answer to it, the one that it has, and no second one."""
+    state = own.app.state.digitscope
+    monkeypatch.setattr(state, "settings", state.settings.model_copy(update={"max_held": 500}))
+    opening = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def drive() -> list[Answer]:
+        connected = Connected(own.app)
+        connected.feed(opening + b"200\r\n" + bytes(512) + b"\r\n")
+        assert [answer.status for answer in connected.answers()] == [503]
+        connected.feed(b"no length\r\n")
+        assert connected.transport.is_closing()
+        return connected.answers()
+
+    (answer,) = own.run(drive())
+    assert json.loads(answer.body) == {"error": "bodies of 0 bytes are held already, of 500 at most"}
+    assert state.bodies.total == 0
+
+
+def test_what_waits_for_its_rest_is_held_within_bounds(own: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit whoever sends more is refused; what was sent is forgotten, as that of whoever goes is."""
+    state = own.app.state.digitscope
+    monkeypatch.setattr(state, "settings", state.settings.model_copy(update={"max_held": 1500}))
+    request = whole(INFER, bytes(2 * 784), RAW)
+    end = request.index(b"\r\n\r\n") + 4
+
+    async def drive() -> list[int]:
+        first, second, third = (Connected(own.app) for _ in range(3))
+        first.feed(request[: end + 1000])
+        assert state.bodies.total == 1000
+        second.feed(request[:end], request[end : end + 400])
+        third.feed(request[: end + 700])
+        assert [answer.status for answer in third.answers()] == [503] and state.bodies.total == 1400
+        first.feed(request[end + 1000 :])
+        third.feed(request[end + 700 :] + request)
+        statuses = [answer.status for answer in await first.answered(1) + await third.answered(2)]
+        assert state.bodies.total == 400
+        second.transport.lose(None)
+        await asyncio.sleep(0)
+        assert state.bodies.total == 0
+        for connected in (first, third):
+            connected.transport.close()
+        return statuses
+
+    assert own.run(drive()) == [200, 503, 200]
+
+
 @pytest.mark.parametrize("known", [False, True], ids=["new head", "known head"])
 def test_who_leaves_the_queue_is_not_run(own: Driver, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
     """A caller who has gone when its turn comes costs the engine nothing, and counts as 499; others are answered."""
