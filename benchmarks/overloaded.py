@@ -57,8 +57,8 @@ class Kind:
 KINDS = {
     "photo": Kind("photographs (JPEG, 1024×768)", "photo", 1, 16, 256, claimed=True),
     "raw256": Kind(f"{MANY} prepared digits a request", "raw", MANY, 16, 256, claimed=True),
-    "png": Kind("PNG of 28×28 pixels", "png", 1, 64, 2048, claimed=False),
-    "raw": Kind("single prepared digits", "raw", 1, 64, 2048, claimed=False),
+    "png": Kind("PNG of 28×28 pixels", "png", 1, 64, 1024, claimed=False),
+    "raw": Kind("single prepared digits", "raw", 1, 64, 1024, claimed=False),
 }
 
 
@@ -75,6 +75,7 @@ class Level:
         late_answer: seconds from the end of the load to the last answer.
         probes_refused: of the requests one after the other that follow, those that were not served.
         probe_ms: the slowest of them.
+        server_cpu: the part of its CPU that the server had; below 1, it idled or others had the rest.
     """
 
     level: float
@@ -85,6 +86,7 @@ class Level:
     late_answer: float
     probes_refused: int
     probe_ms: float
+    server_cpu: float
 
     @property
     def offered(self) -> float:
@@ -151,11 +153,12 @@ def _measure(kind: Kind, level: float, seconds: float, running: Running, cpus: C
     command = [sys.executable, "-m", "benchmarks.overload", "--port", str(running.port), "--form", kind.form]
     command += ["--images", str(kind.images), "--rate", str(peak * level), "--seconds", str(seconds), "--cut"]
     command += ["--standing", str(kind.standing)]
-    memory = _Memory(running.session)
+    memory, used = _Memory(running.session), _cpu_seconds(running.session)
     before, began = memory.look(), time.monotonic()
     memory.start()
     told = subprocess.run(pinned(cpus.generator, command), cwd=ROOT, capture_output=True, text=True, check=False)
     memory.stop()
+    used, took = _cpu_seconds(running.session) - used, time.monotonic() - began
     if told.returncode:
         raise BenchmarkError(f"the generator failed: {told.stderr.strip()[-300:]}")
     run = OpenLoop(**json.loads(told.stdout))
@@ -163,7 +166,12 @@ def _measure(kind: Kind, level: float, seconds: float, running: Running, cpus: C
     early = next((mb for when, mb in memory.found if when > began + 1 + seconds / 10), before)
     sizes = [before, *(mb for _, mb in memory.found)]
     late = max(0.0, run.seconds - seconds)
-    return Level(level, peak, run, seconds, (before, early, max(sizes), sizes[-1]), late, refused, slowest)
+    return Level(level, peak, run, seconds, (before, early, max(sizes), sizes[-1]), late, refused, slowest, used / took)
+
+
+def _cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _probe(running: Running, kind: Kind) -> tuple[int, float]:
@@ -190,7 +198,7 @@ def write_table(found: dict[str, list[Level]], facts: dict[str, str]) -> str:
         "",
         "| requests | times the peak | offered | peak/s | goodput | served p50, p99 ms | refused/s | refused p50, p99, "
         "max ms | sent late, p99 ms | errors | memory MB: before, early, most, end | last answer after, s | probes "
-        "refused, slowest ms | connections | generator's CPU |",
+        "refused, slowest ms | connections | CPU: generator's, server's |",
         "|" + " --- |" * 15,
     ]
     missed = []
@@ -213,7 +221,7 @@ def write_table(found: dict[str, list[Level]], facts: dict[str, str]) -> str:
                 f"{level.late_answer:.2f}",
                 f"{level.probes_refused}, {short(level.probe_ms)}",
                 str(run.connections),
-                f"{run.cpu:.2f}",
+                f"{run.cpu:.2f}, {level.server_cpu:.2f}",
             ]
             lines.append("| " + " | ".join(cells) + " |")
             missed += [f"{kind.title}, {level.level:g} times: {text}" for text in level.shortcomings(kind)]

@@ -62,5 +62,5 @@ def test_nobody_in_particular_spends_all() -> None:
 
 
 def test_it_says_what_is_too_long() -> None:
-    """In milliseconds."""
+    """The limit is told in milliseconds, as the setting has it."""
     assert str(Spending(0.03).refusal) == "what came together takes more than 30 ms to be read"
