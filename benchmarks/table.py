@@ -86,13 +86,15 @@ def _open_loops(results: Results) -> str:
                 for name in ("p50", "p90", "p99", "p99.9", "max")
             ]
             refused = [run.refused_ms["p99"] for run in runs if run.refused_ms]
+            late = [run.late_ms["p99"] for run in runs if run.late_ms]
             rows.append(
                 (
                     title, f"{part:.0%}", str(spread(run.rate for run in runs)),
                     str(spread(run.served / run.seconds for run in runs)),
                     str(spread(run.refused / run.seconds for run in runs)),
                     short(sum(run.errors for run in runs)), *latencies,
-                    str(spread(refused)) if refused else "–", str(spread(run.cpu for run in runs)),
+                    str(spread(refused)) if refused else "–", str(spread(late)) if late else "–",
+                    str(spread(run.cpu for run in runs)),
                 )
             )  # fmt: skip
     head = (
@@ -108,6 +110,7 @@ def _open_loops(results: Results) -> str:
         "p99.9",
         "max",
         "refused p99",
+        "sent late p99",
         "generator's CPU",
     )
     return _table(head, rows)

@@ -33,6 +33,14 @@ def test_the_clock_runs_while_a_request_waits_for_a_connection() -> None:
     assert found.connections == 1
     assert found.served == 1000
     assert found.served_ms["p90"] >= 60
+    assert found.late_ms["p90"] >= 50, "and it is told that they waited here"
+
+
+def test_what_cannot_be_sent_in_time_is_no_part_of_a_cut_load() -> None:
+    """Every request that was sent has its end, and the count of those that were not is not hidden in another."""
+    with stalling(stall_at=300, stall_s=1.0) as port:
+        found = run_open_loop("127.0.0.1", port, _REQUESTS, rate=1000, seconds=1, limit=1, drain=5, cut=True)
+    assert found.requests == found.served == 300 and found.errors == 0
 
 
 def test_refusals_are_counted_apart() -> None:
