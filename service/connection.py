@@ -1,7 +1,9 @@
 """A connection: uvicorn's HTTP, with answers in one piece, limits, errors in JSON, and a way past ASGI."""
 
 import asyncio
+import select
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -16,6 +18,9 @@ from service.refusal import FAILURE
 
 _LONGEST_HEAD = 65536  # bytes
 _END_OF_HEAD = b"\r\n\r\n"
+_QUIET = 0.5  # seconds: at the end of the service a connection on which nothing comes for as long is closed
+_AGAIN = 0.02  # seconds until one on which something waits to be read is looked at again
+_LINGER = 2.0  # seconds in which what still comes is read behind an end, and thrown away
 
 
 class Connection(HttpToolsProtocol):
@@ -38,10 +43,11 @@ class Connection(HttpToolsProtocol):
         self._unsuited = False  # whether `Express` has looked at it in vain
         self._running: RequestResponseCycle | None = None  # whose answer is the next
         self._resting: float | None = None  # since when nothing has come, on the loop's clock
+        self._last = express.ending.announced  # whether the next answer is the last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection stands."""
-        self._whole = _Whole(transport)
+        self._whole = _Whole(transport, self._linger)
         super().connection_made(cast("asyncio.Transport", self._whole))
         self.flow = _Flow(self)
 
@@ -52,6 +58,38 @@ class Connection(HttpToolsProtocol):
             self._order = None
         self._unset_keepalive_if_required()  # uvicorn does it only where the connection ended in order
         super().connection_lost(exc)
+
+    def end_soon(self) -> None:
+        """Has the next answer be the last, or the one of the newest request that is under way."""
+        self._last = True
+        if self._is_under_way():
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Ends the connection behind its last answer, or once it has been quiet for long enough.
+
+        A connection that only rests is not closed at once, as its next request may be on its way.
+        """
+        self.end_soon()
+        if not self._is_under_way():
+            self.loop.call_later(_QUIET, self._leave)
+
+    def _leave(self) -> None:
+        if self._begun or self._is_under_way() or self._whole.is_closing():
+            return
+        if self._whole.is_waiting():  # for what has come and has not been read
+            self.loop.call_later(_AGAIN, self._leave)
+        else:
+            self.transport.close()
+
+    def _linger(self, transport: asyncio.Transport) -> None:
+        """Reads on behind the end of what is sent, until the other side ends the connection, too.
+
+        RFC 9112, section 9.6: were it closed while something comes, the answer could be lost on its way.
+        """
+        transport.set_protocol(_Lingering(self, self.loop.call_later(_LINGER, transport.close)))
+        transport.resume_reading()
+        transport.write_eof()
 
     def give_up(self) -> None:
         """Answers what `Express` has not answered: there is no time left for it."""
@@ -99,7 +137,7 @@ class Connection(HttpToolsProtocol):
         if order is None or len(data) - end != length:
             return False
         self._resting = None
-        self._begin(keep_alive=True)
+        self._begin(keep_alive=not self._last)
         if self._answer(order, data[end:]):
             return True
         del self._express.heads[data[:end]]
@@ -143,9 +181,12 @@ class Connection(HttpToolsProtocol):
             self._order = self._express.order(self.parser.get_method(), self.url, self.headers)
         if self._order is None:
             super().on_headers_complete()
+            if self._last:
+                self.cycle.keep_alive = False
         else:
             self._body, self._length = [], 0
-            self._begin(keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive())
+            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+            self._begin(keep_alive=keep_alive and not self._last)
         self._unsuited = False
         self._in_head = False  # at the very end, as an error on the way is one of the head
 
@@ -281,8 +322,10 @@ class _Whole:
     uvicorn writes them one by one, which makes two system calls, two segments and two wake-ups of the client.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, end: Callable[[asyncio.Transport], None]) -> None:
+        """`end` ends the connection behind what has been written."""
         self._transport = transport
+        self._end = end
         self._head = b""
         self.write_at_once = transport.write
         self.is_closing = transport.is_closing  # found without __getattr__, which is slow
@@ -307,8 +350,45 @@ class _Whole:
 
     def close(self) -> None:
         """Ends the connection, once everything is sent."""
-        self.flush()
-        self._transport.close()
+        if not self.is_closing():
+            self.flush()
+            self.is_closing = _certainly
+            self._end(self._transport)
+
+    def is_waiting(self) -> bool:
+        """Whether something has come that has not been read."""
+        opened = self._transport.get_extra_info("socket")
+        if opened is None or not hasattr(select, "poll"):
+            return False
+        poll = select.poll()
+        poll.register(opened.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+def _certainly() -> bool:
+    return True
+
+
+class _Lingering(asyncio.Protocol):
+    """What a connection becomes behind its last answer: what comes is thrown away."""
+
+    def __init__(self, connection: Connection, over: asyncio.TimerHandle) -> None:
+        """`over` ends it, however long the other side goes on."""
+        self._connection = connection
+        self._over = over
+
+    def pause_writing(self) -> None:
+        """The other side does not read fast enough."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It reads on."""
+        self._connection.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._over.cancel()
+        self._connection.connection_lost(exc)

@@ -38,12 +38,14 @@ class Express:
         longest: the most bytes of a body that is answered here.
         heads: heads whose orders are known, each to its last byte, with the length of the body that follows. Most
             clients send the same again and again, and then nothing of it is parsed twice: 14 µs of those.
+        ending: how far the end of the service has come.
     """
 
     def __init__(self, shortcut: Shortcut, shared: State, journal: Journal) -> None:
         self._shortcut = shortcut
         self._shared = shared
         self._journal = journal
+        self.ending = shared.ending
         self.longest = min(_LONGEST, shared.settings.max_body)
         self.heads: dict[bytes, tuple[Order, int]] = {}
 

@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         gt=0,
         description="milliseconds that the engine may need for what waits; with more, a request is refused by 503",
     )
+    drain_delay: float = Field(
+        default=0,
+        ge=0,
+        description="seconds between the signal to end and the end itself, in which it is not ready but still serves",
+    )
     access_log: bool = Field(default=False, description="log a line for each request")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="the least that is logged"

@@ -77,6 +77,15 @@ class Unsent(asyncio.Transport):
             self._paused = False
             self.protocol.resume_writing()
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Another protocol has what comes from now on."""
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
+    def write_eof(self) -> None:
+        """No more is sent; the other side, which sees it, closes."""
+        self.close()
+
     def close(self) -> None:
         """Ends the connection behind what was written."""
         if not self._closing:

@@ -20,7 +20,7 @@ from service.protocol.grpc.methods import METHODS, Message
 from service.refusal import FAILURE, STATUSES, note, sentence
 from service.state import State
 
-_GRACE = 1.0  # seconds for calls under way at the end, after those over HTTP have had theirs
+_GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
 _GONE = 499
 _PUSHBACK = (("grpc-retry-pushback-ms", "1000"),)  # what Retry-After is over HTTP, for clients that try again
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -51,10 +51,18 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
         raise AddressError(f"cannot listen for gRPC on {host}:{settings.grpc_port}") from error
     await server.start()
     _log.info(f"running on grpc://{host}:{settings.grpc_port}")
+    stopping = asyncio.create_task(_stop(server, state))
     try:
         yield
     finally:
         await server.stop(_GRACE)
+        stopping.cancel()
+
+
+async def _stop(server: grpc.aio.Server, state: State) -> None:
+    """Takes no more calls from the beginning of the end, and waits for those under way; clients are told (GOAWAY)."""
+    await state.ending.begun.wait()
+    await server.stop(_GRACE)
 
 
 class _Outcome(NamedTuple):
