@@ -21,6 +21,7 @@ from service.refusal import FAILURE, STATUSES, note, sentence
 from service.state import State
 
 _GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
+_QUIET = 0.5  # seconds: a stream of which no request is under way is ended after as long
 _GONE = 499
 _PUSHBACK = (("grpc-retry-pushback-ms", "1000"),)  # what Retry-After is over HTTP, for clients that try again
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -43,7 +44,8 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
             ("grpc.so_reuseport", int(shared)),  # gRPC's default, which would let two services share a port unnoticed
         )
     )
-    handlers = {method.name: _Handler(method, state).rpc() for method in _SERVICE.methods}
+    resting: set[asyncio.Task[None]] = set()
+    handlers = {method.name: _Handler(method, state, resting).rpc() for method in _SERVICE.methods}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
     try:
         server.add_insecure_port(f"{host}:{settings.grpc_port}")
@@ -51,7 +53,7 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
         raise AddressError(f"cannot listen for gRPC on {host}:{settings.grpc_port}") from error
     await server.start()
     _log.info(f"running on grpc://{host}:{settings.grpc_port}")
-    stopping = asyncio.create_task(_stop(server, state))
+    stopping = asyncio.create_task(_stop(server, state, resting))
     try:
         yield
     finally:
@@ -59,10 +61,17 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
         stopping.cancel()
 
 
-async def _stop(server: grpc.aio.Server, state: State) -> None:
-    """Takes no more calls from the beginning of the end, and waits for those under way; clients are told (GOAWAY)."""
+async def _stop(server: grpc.aio.Server, state: State, resting: set[asyncio.Task[None]]) -> None:
+    """Takes no more calls from the beginning of the end, and waits for those under way; clients are told (GOAWAY).
+
+    A stream that says nothing is under way without end, and is not waited for.
+    """
     await state.ending.begun.wait()
-    await server.stop(_GRACE)
+    stopping = asyncio.create_task(server.stop(_GRACE))
+    await asyncio.sleep(_QUIET)
+    for stream in resting:
+        stream.cancel()
+    await stopping
 
 
 class _Outcome(NamedTuple):
@@ -80,13 +89,14 @@ class _Outcome(NamedTuple):
 class _Handler:
     """One method as gRPC calls it, with bytes: what cannot be read is refused here, and answers are counted."""
 
-    def __init__(self, method: Message, state: State) -> None:
-        """`method` is its descriptor."""
+    def __init__(self, method: Message, state: State, resting: set[asyncio.Task[None]]) -> None:
+        """`method` is its descriptor; `resting` has the streams of which no request is under way."""
         self._request = GetMessageClass(method.input_type)
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
         self._route = ROUTES[method.name]
         self._state = state
+        self._resting = resting
 
     def rpc(self) -> grpc.RpcMethodHandler:
         """What is registered."""
@@ -103,11 +113,26 @@ class _Handler:
 
     async def _stream(self, requests: AsyncIterator[bytes], call: ServicerContext) -> AsyncIterator[bytes]:
         # One after the other: the answers of a stream come in the order of its requests, and a bad one ends nothing.
-        async for data in requests:
-            outcome = await self._outcome(data, call)
-            if outcome.answer is None:
-                outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
-            yield outcome.serialized()
+        begun = self._state.ending.begun
+        stream = cast("asyncio.Task[None]", asyncio.current_task())
+        self._resting.add(stream)
+        try:
+            async for data in requests:
+                self._resting.discard(stream)
+                outcome = await self._outcome(data, call)
+                if outcome.answer is None:
+                    outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
+                yield outcome.serialized()
+                if begun.is_set():
+                    break
+                self._resting.add(stream)
+        except asyncio.CancelledError:
+            if not begun.is_set():
+                raise
+        finally:
+            self._resting.discard(stream)
+        if begun.is_set():
+            await call.abort(grpc.StatusCode.UNAVAILABLE, "the service ends", _PUSHBACK)
 
     async def _outcome(self, data: bytes, call: ServicerContext) -> _Outcome:
         metrics = self._state.metrics
