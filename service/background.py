@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from service.errors import DeadlineError, GoneError, OverloadedError
 
@@ -52,18 +53,32 @@ class Background:
             raise OverloadedError(f"{max(0, self._unfinished - 1)} requests wait already to look inside the network")
         self._unfinished += 1
         try:
-            async with self._turn:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise DeadlineError("the time given for the request passed before its turn came")
-                if gone is not None and gone():
-                    raise GoneError("the caller has gone")
-                began = time.monotonic()
-                try:
-                    return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-                finally:
-                    self._usual += _MEMORY * (time.monotonic() - began - self._usual)
-        finally:
+            await self._turn.acquire()
+        except BaseException:
             self._unfinished -= 1
+            raise
+        try:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise DeadlineError("the time given for the request passed before its turn came")
+            if gone is not None and gone():
+                raise GoneError("the caller has gone")
+            running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except BaseException:
+            self._leave()
+            raise
+        running.add_done_callback(partial(self._ended, time.monotonic()))
+        # Who does not wait any more has begun it all the same: the turn is over when the thread is free.
+        return await asyncio.shield(running)
+
+    def _ended(self, began: float, running: "asyncio.Future[Any]") -> None:
+        if not running.cancelled():
+            running.exception()  # which is logged else, where nobody has waited for it
+        self._usual += _MEMORY * (time.monotonic() - began - self._usual)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._unfinished -= 1
+        self._turn.release()
 
     def close(self) -> None:
         """Lets the thread end with what it does."""

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.answer import Answer, to_json
+from service.call import STARTED
 from service.errors import GoneError, NotReadyError
 from service.express import Express, Order
 from service.refusal import FAILURE
@@ -118,9 +119,16 @@ class Connection(HttpToolsProtocol):
             else:
                 self._refuse(400, "what came is no request of HTTP/1.1")
         else:
-            if self._begun and self._beside > _LONGEST_HEAD:
-                part = "head" if self._in_head else "trailer"
-                self._refuse(431, f"the {part} of the request has more than {_LONGEST_HEAD:,} bytes")
+            if self._begun:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Looks at a request of which more is to come."""
+        if self._beside > _LONGEST_HEAD:
+            part = "head" if self._in_head else "trailer"
+            self._refuse(431, f"the {part} of the request has more than {_LONGEST_HEAD:,} bytes")
+        elif self._order is not None and self._order.timeout < self._express.timeout:
+            self._pass_on()  # to where time is watched to the millisecond
 
     def _is_under_way(self) -> bool:
         """Whether the newest request has not been answered yet."""
@@ -180,6 +188,7 @@ class Connection(HttpToolsProtocol):
         if not special and not self._is_busy():
             self._order = self._express.order(self.parser.get_method(), self.url, self.headers)
         if self._order is None:
+            cast("dict[str, Any]", self.scope)[STARTED] = time.perf_counter()
             super().on_headers_complete()
             if self._last:
                 self.cycle.keep_alive = False
@@ -240,6 +249,7 @@ class Connection(HttpToolsProtocol):
         """Has the application answer what `Express` does not."""
         self._order = None
         self._direct.response_complete = True
+        cast("dict[str, Any]", self.scope)[STARTED] = self._started
         super().on_headers_complete()
         self.cycle.keep_alive = self._direct.keep_alive  # no more, if the service was told to end meanwhile
         super().on_body(b"".join(self._body))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from service.answer import Answer
-from service.call import Head, declared_length
+from service.call import Head, declared_length, time_allowed
 from service.errors import DigitscopeError
 from service.journal import REQUEST_ID, Journal
 from service.metrics import UNKNOWN, Metrics
@@ -21,14 +21,16 @@ from service.thin import Destination, Reader, Shortcut, Work
 _LONGEST = 2**18  # bytes of a body; more do not come in one read
 _KEPT = 1024  # heads
 _LONGEST_KEPT = 1024  # bytes of a head
+_AHEAD = time.monotonic() - time.perf_counter()  # of deadlines' clock; on Linux they are one, and this is nearly 0
 
 
 class Order(NamedTuple):
-    """What the head of a request says: where it leads, and how its body is read."""
+    """What the head of a request says: where it leads, how its body is read, and the seconds that it may take."""
 
     destination: Destination
     fields: dict[bytes, bytes]
     read: Reader
+    timeout: float
 
 
 class Express:
@@ -39,6 +41,7 @@ class Express:
         heads: heads whose orders are known, each to its last byte, with the length of the body that follows. Most
             clients send the same again and again, and then nothing of it is parsed twice: 14 µs of those.
         ending: how far the end of the service has come.
+        timeout: the most seconds that a request may take.
     """
 
     def __init__(self, shortcut: Shortcut, shared: State, journal: Journal) -> None:
@@ -46,6 +49,7 @@ class Express:
         self._shared = shared
         self._journal = journal
         self.ending = shared.ending
+        self.timeout = shared.settings.timeout
         self.longest = min(_LONGEST, shared.settings.max_body)
         self.heads: dict[bytes, tuple[Order, int]] = {}
 
@@ -59,10 +63,11 @@ class Express:
         if declared_length(by_name.get(b"content-length", b"")) > self.longest:
             return None
         try:
+            timeout = time_allowed(by_name, self.timeout)
             read = destination.reader(Head(query, destination.parameters, by_name, self._shared))
         except Exception:  # whatever it is, the application meets it too, and says what is wrong
             return None
-        return None if read is None else Order(destination, by_name, read)
+        return None if read is None else Order(destination, by_name, read, timeout)
 
     def learn(self, head: bytes, order: Order, length: int) -> None:
         """Keeps a head, which a body of so many bytes follows, for those to come that are the same."""
@@ -85,7 +90,8 @@ class Express:
             if work is None:
                 return False
             errand.work = work
-            deadline = None if work.timeout is None else time.monotonic() + work.timeout
+            timeout = order.timeout if work.timeout is None else min(work.timeout, order.timeout)
+            deadline = started + timeout + _AHEAD
             self._shared.predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone)
         except Exception as error:  # whatever it is
             errand.set_exception(error)

@@ -1,16 +1,18 @@
-"""What every request passes: its id, its time, its count, and what becomes of a failure; and the limit of its body."""
+"""What every request passes: its id, its count, its time and the limit of that, its body's limit, and what failed."""
 
+import asyncio
 import time
+from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.answer import Header
-from service.call import Call, limited
-from service.errors import DigitscopeError, GoneError
+from service.call import LIMIT, STARTED, Call, limited, time_allowed
+from service.errors import DeadlineError, DigitscopeError, GoneError
 from service.journal import REQUEST_ID, Journal
 from service.metrics import UNKNOWN
-from service.refusal import STATUSES, failure, refusal
+from service.refusal import STATUSES, TOO_LATE, failure, refusal
 from service.state import State
 from service.thin import Shortcut
 
@@ -19,7 +21,7 @@ class Observe:
     """Gives each request an id, counts it and its time, and logs it where that is asked for.
 
     Requests for a thin route are answered by it, all others by an application. What neither has caught is logged beside
-    the request's id and answered by 500.
+    the request's id and answered by 500. Neither has longer for an answer than the request may take.
     """
 
     def __init__(self, app: ASGIApp, shortcut: Shortcut, shared: State, journal: Journal) -> None:
@@ -33,20 +35,28 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
+        started = scope.setdefault(STARTED, time.perf_counter())
         fields = dict(scope["headers"])
         request_id = self._journal.identify(fields)
         REQUEST_ID.set(request_id)
         sending = _Sending(send, (b"x-request-id", request_id))
         try:
             endpoint = self._shortcut.endpoint(scope)
-            if endpoint is None:
-                await self._app(scope, receive, sending)
-                return
             try:
-                answer = await endpoint(Call(scope, receive, self._shared, fields))
+                async with asyncio.timeout(self._time_left(fields, started)) as limit:
+                    scope[LIMIT] = sending.limit = limit
+                    if endpoint is None:
+                        await self._app(scope, receive, sending)
+                        return
+                    answer = await endpoint(Call(scope, receive, self._shared, fields))
             except DigitscopeError as error:
                 answer = refusal(error, self._shared.metrics)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                answer = refusal(DeadlineError(TOO_LATE), self._shared.metrics)
+            finally:
+                sending.limit = None
             sending.status = answer.status_code
             answer.raw_headers.append(sending.header)
             await answer(scope, receive, send)
@@ -61,20 +71,26 @@ class Observe:
             route = getattr(scope.get("route"), "path", UNKNOWN)
             self._journal.ended(request_id, route, scope["method"], scope["path"], sending.status or 500, started)
 
+    def _time_left(self, fields: Mapping[bytes, bytes], started: float) -> float:
+        return started + time_allowed(fields, self._shared.settings.timeout) - time.perf_counter()
+
 
 class _Sending:
-    """Sends with one more header, and remembers the status."""
+    """Sends with one more header, and remembers the status. An answer that has begun is not too late any more."""
 
-    __slots__ = ("_send", "header", "status")
+    __slots__ = ("_send", "header", "limit", "status")
 
     def __init__(self, send: Send, header: Header) -> None:
         self._send = send
         self.header = header
         self.status = 0
+        self.limit: asyncio.Timeout | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.limit is not None:
+                self.limit.reschedule(None)
             message["headers"] = [*message["headers"], self.header]
         await self._send(message)
 

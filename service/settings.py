@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         gt=0,
         description="milliseconds that the engine may need for what waits; with more, a request is refused by 503",
     )
+    timeout: float = Field(
+        default=60,
+        gt=0,
+        description="seconds that a request may take as a whole, its body's coming included; a caller may give it less",
+    )
     drain_delay: float = Field(
         default=0,
         ge=0,

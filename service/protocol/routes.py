@@ -150,6 +150,8 @@ async def infer(call: Call) -> Response:
         limit = min(shared.settings.max_body, longest_request(shared.settings.max_images))
         body = await run_in_threadpool(decompress, body, compressed, limit)
     inference = decode(body, _header_length(fields), manifest, shared.settings.max_images)
+    if inference.selection.layers:  # which take long, where a prediction is only ever late in the queue
+        call.hurry(inference.timeout)
     values = await execute(inference, predictor, call.gone)
     if inference.selection.layers:  # thousands of numbers an image
         return await run_in_threadpool(_answer, inference, values, manifest, fields)

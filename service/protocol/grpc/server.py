@@ -12,12 +12,12 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
-from service.errors import AddressError, DigitscopeError, MalformedError
+from service.errors import AddressError, DeadlineError, DigitscopeError, MalformedError
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.codes import CODES
 from service.protocol.grpc.methods import METHODS, Message
-from service.refusal import FAILURE, STATUSES, note, sentence
+from service.refusal import FAILURE, STATUSES, TOO_LATE, note, sentence
 from service.state import State
 
 _GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
@@ -139,7 +139,11 @@ class _Handler:
         started = time.perf_counter()
         status = 500
         try:
-            answer = await self._run(self._state, self._read(data), call)
+            try:
+                async with asyncio.timeout(self._state.settings.timeout):
+                    answer = await self._run(self._state, self._read(data), call)
+            except TimeoutError as error:
+                raise DeadlineError(TOO_LATE) from error
             status = 200
             return _Outcome(answer)
         except DigitscopeError as error:
