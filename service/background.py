@@ -23,10 +23,20 @@ _LOWEST = 19  # nice(2); the most yielding of all
 class Background:
     """The thread, which begins with the first work."""
 
-    def __init__(self, name: str, most_waiting: int, patience: float = _PATIENCE) -> None:
-        """`most_waiting` may wait at once, and none of them for more than about `patience` seconds."""
+    def __init__(
+        self,
+        name: str,
+        most_waiting: int,
+        patience: float = _PATIENCE,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`most_waiting` may wait at once, and none of them for more than about `patience` seconds.
+
+        `check` is called on the event loop before work is begun, and may raise what keeps it from being done.
+        """
         self._most_waiting = most_waiting
         self._patience = patience
+        self._check = check
         self._usual = 0.0  # seconds of work
         self._thread = ThreadPoolExecutor(1, name, initializer=_yield_to_others)
         self._turn = asyncio.Lock()  # first come, first served; on the event loop, where a caller can be asked for
@@ -44,7 +54,7 @@ class Background:
         `gone` is asked on the event loop when the turn has come, whether the caller has gone.
 
         Raises:
-            OverloadedError: too much waits already, by number or by the time that it will take.
+            OverloadedError: too much waits already, by number or by the time that it will take; or `check` says so.
             DeadlineError: the deadline passed before its turn.
             GoneError: nobody waits for the result; the work was not begun.
             Exception: what the work raises.
@@ -62,6 +72,7 @@ class Background:
                 raise DeadlineError("the time given for the request passed before its turn came")
             if gone is not None and gone():
                 raise GoneError("the caller has gone")
+            self._check()
             running = asyncio.get_running_loop().run_in_executor(self._thread, work)
         except BaseException:
             self._leave()

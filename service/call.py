@@ -10,11 +10,13 @@ from typing import NamedTuple, Self
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
-from service.errors import MalformedError, TooLargeError
+from service.errors import MalformedError, OverloadedError, TooLargeError
 from service.state import State
 
 STARTED = "digitscope.started"
 """In a scope, when the head of the request was here, on the clock of `time.perf_counter`."""
+FULL = "digitscope.full"
+"""In a scope, once there is no room left for its body."""
 LIMIT = "digitscope.limit"
 """In a scope, the `asyncio.Timeout` that ends the work on the request."""
 
@@ -40,6 +42,10 @@ def _too_large(max_body: int) -> TooLargeError:
     return TooLargeError(f"the body has more than the {max_body:,} bytes that are read")
 
 
+def _no_room() -> OverloadedError:
+    return OverloadedError("the bodies of other requests take all the memory that there is for them")
+
+
 def declared_length(value: bytes) -> int:
     """A Content-Length; more digits than any body has bytes are more than any limit."""
     if not value.isdigit():
@@ -51,13 +57,15 @@ def declared_length(value: bytes) -> int:
 def limited(scope: Scope, receive: Receive, max_body: int) -> Receive:
     """Receives a body, and refuses it before it is read or as soon as it grows beyond a limit.
 
-    What is to be received raises TooLargeError then.
+    What is to be received raises TooLargeError then, and OverloadedError where there is no room for it.
     """
     declared = declared_length(dict(scope["headers"]).get(b"content-length", b""))
     received = 0
 
     async def receive_limited() -> Message:
         nonlocal received
+        if FULL in scope:
+            raise _no_room()
         if declared <= max_body:
             message = await receive()
             received += len(message.get("body", b""))
@@ -117,6 +125,7 @@ class Call(Request):
 
         Raises:
             TooLargeError: it is beyond the limit.
+            OverloadedError: there is no room for it.
             ClientDisconnect: the caller has gone before it was here.
         """
         limit = self.shared.settings.max_body
@@ -125,6 +134,8 @@ class Call(Request):
         chunks: list[bytes] = []
         received = 0
         while True:
+            if FULL in self.scope:
+                raise _no_room()
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect

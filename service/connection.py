@@ -1,7 +1,12 @@
 """A connection: uvicorn's HTTP, with answers in one piece, limits, errors in JSON, and a way past ASGI."""
 
 import asyncio
+import contextlib
+import os
 import select
+import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,12 +17,19 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.answer import Answer, to_json
-from service.call import STARTED
-from service.errors import GoneError, NotReadyError
+from service.call import FULL, STARTED, declared_length
+from service.errors import DeadlineError, DigitscopeError, GoneError, NotReadyError
 from service.express import Express, Order
-from service.refusal import FAILURE
+from service.pace import RATE, Pace
+from service.refusal import FAILURE, TOO_LATE
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 _LONGEST_HEAD = 65536  # bytes
+_SPARE = 256  # connections that may stand beyond the limit until they have read that they may not
+_SMALL_BODY = 65536  # bytes; each connection may hold as many, whatever else is held
 _END_OF_HEAD = b"\r\n\r\n"
 _QUIET = 0.5  # seconds: at the end of the service a connection on which nothing comes for as long is closed
 _AGAIN = 0.02  # seconds until one on which something waits to be read is looked at again
@@ -44,6 +56,9 @@ class Connection(HttpToolsProtocol):
         self._unsuited = False  # whether `Express` has looked at it in vain
         self._running: RequestResponseCycle | None = None  # whose answer is the next
         self._resting: float | None = None  # since when nothing has come, on the loop's clock
+        self._came = 0  # bytes of the newest request's body
+        self._held = 0  # bytes that room was taken for
+        self._pace = Pace(express.patience, self.loop.time())
         self._last = express.ending.announced  # whether the next answer is the last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -51,12 +66,16 @@ class Connection(HttpToolsProtocol):
         self._whole = _Whole(transport, self._linger)
         super().connection_made(cast("asyncio.Transport", self._whole))
         self.flow = _Flow(self)
+        if len(self.connections) > self._express.most_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
         if self._order is not None:
             self._express.ended(self._order, GoneError("the caller has gone"), self._started)
             self._order = None
+        self._let_go()
+        self._express.unsent.outlets.discard(self._whole)
         self._unset_keepalive_if_required()  # uvicorn does it only where the connection ended in order
         super().connection_lost(exc)
 
@@ -94,10 +113,103 @@ class Connection(HttpToolsProtocol):
 
     def give_up(self) -> None:
         """Answers what `Express` has not answered: there is no time left for it."""
+        self._end_early(NotReadyError("the service ends"))
+
+    def _make_room(self) -> None:
+        """Closes the connection that has rested for longest, or else this one, which is one too many."""
+        express, now = self._express, self.loop.time()
+        resting = (
+            [one for one in self.connections if isinstance(one, Connection) and one.is_resting()]
+            if (now >= express.full_until)
+            else []
+        )
+        if resting:
+            min(resting, key=lambda one: one.rested_since).cut()
+            return
+        express.full_until = now + _AGAIN
+        self._refuse(503, f"{express.most_connections:,} connections are open, and no more may be", "Overloaded")
+        if len(self.connections) > express.most_connections + _SPARE:
+            self.cut()
+
+    @property
+    def rested_since(self) -> float:
+        """When its last answer ended, on the loop's clock."""
+        return self._resting or 0.0
+
+    def is_resting(self) -> bool:
+        """Whether it has had an answer, and nothing has come since."""
+        return (
+            self._resting is not None and not self._begun and not self._is_under_way() and not self._whole.is_closing()
+        )
+
+    def cut(self) -> None:
+        """Ends the connection behind what is sent, and reads nothing more."""
+        self._whole.cut()
+
+    def pause_writing(self) -> None:
+        """What is written waits to be read."""
+        self._express.unsent.outlets.add(self._whole)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has been read."""
+        self._express.unsent.outlets.discard(self._whole)
+        self._pace.went_on(0, self.loop.time())
+        super().resume_writing()
+
+    def watch(self, now: float) -> None:
+        """Ends the connection if the other side does not keep pace; to be called once a second."""
+        held_up = self.flow.write_paused or self._whole.is_closing()
+        if self._pace.is_unread(self._whole.unread() if held_up else 0, now):
+            self._express.unread(408, "Slow")
+            self._whole.abort()
+        elif not self._whole.is_closing():
+            self._watch_sender(now)
+
+    def _watch_sender(self, now: float) -> None:
+        is_new = not (self._begun or self.cycle)
+        if self.flow.read_paused or not (is_new or self._begun):
+            self._pace.rested(now)
+            return
+        waited = self._pace.waited(self.scope, now)
+        if is_new:
+            if self._pace.is_late(waited):
+                self.transport.close()
+        elif self._in_head:
+            if self._pace.is_late(waited):
+                self._refuse(408, f"the head of the request did not come within {self._express.patience:g} s", "Slow")
+        elif self._order is not None and waited > self._order.timeout:
+            self._end_early(DeadlineError(TOO_LATE))
+        elif self._pace.is_slow(waited, self._came):
+            self._refuse(408, f"the body of the request comes at less than {RATE:,} bytes a second", "Slow")
+
+    def _end_early(self, error: DigitscopeError) -> None:
+        """Answers what `Express` was to answer, though it has not come to its end, as the last of the connection."""
         order = self._order or self._asked
         self._order = None
         if order is not None:
-            self._send(self._express.ended(order, NotReadyError("the service ends"), self._started))
+            self._direct.keep_alive = False
+            self._send(self._express.ended(order, error, self._started))
+
+    def _hold(self, size: int) -> bool:
+        """Takes room for a body of so many bytes, if there is any."""
+        more = min(size, self._express.longest_body) - self._held
+        if size <= _SMALL_BODY or more <= 0:
+            return True
+        if not self._express.uploads.take(more):
+            return False
+        self._held += more
+        return True
+
+    def _size(self) -> int:
+        """The bytes of the newest request's body, as far as is known."""
+        return max(self._came, declared_length(dict(self.headers).get(b"content-length", b"")))
+
+    def _let_go(self) -> None:
+        """Gives back the room that was taken for bodies."""
+        if self._held:
+            self._express.uploads.give(self._held)
+            self._held = 0
 
     def data_received(self, data: bytes) -> None:
         """Something came."""
@@ -127,8 +239,11 @@ class Connection(HttpToolsProtocol):
         if self._beside > _LONGEST_HEAD:
             part = "head" if self._in_head else "trailer"
             self._refuse(431, f"the {part} of the request has more than {_LONGEST_HEAD:,} bytes")
-        elif self._order is not None and self._order.timeout < self._express.timeout:
-            self._pass_on()  # to where time is watched to the millisecond
+        elif self._order is not None and (
+            self._order.timeout < self._express.timeout  # which is watched to the millisecond elsewhere
+            or not self._hold(self._size())
+        ):
+            self._pass_on()
 
     def _is_under_way(self) -> bool:
         """Whether the newest request has not been answered yet."""
@@ -152,9 +267,9 @@ class Connection(HttpToolsProtocol):
         self._unsuited = True
         return False
 
-    def _refuse(self, status: int, sentence: str) -> None:
+    def _refuse(self, status: int, sentence: str, reason: str = "Malformed") -> None:
         """Answers what cannot be read, and ends the connection behind the answers that are under way."""
-        self._express.unread(status)
+        self._express.unread(status, reason)
         in_body = self._begun and not self._in_head
         if in_body and self.pipeline:
             self.pipeline.popleft()  # what is broken has waited there
@@ -174,7 +289,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._begun, self._in_head, self._resting = True, True, None
+        self._begun, self._in_head, self._resting, self._came = True, True, None, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -190,6 +305,8 @@ class Connection(HttpToolsProtocol):
         if self._order is None:
             cast("dict[str, Any]", self.scope)[STARTED] = time.perf_counter()
             super().on_headers_complete()
+            if not self._hold(self._size()):
+                self._tell_full()
             if self._last:
                 self.cycle.keep_alive = False
         else:
@@ -202,7 +319,10 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of a body came."""
         self._beside = 0
+        self._came += len(body)
         if self._order is None:
+            if not self.cycle.response_complete and not self._hold(self._came):
+                self._tell_full()
             super().on_body(body)
             return
         self._body.append(body)
@@ -252,7 +372,14 @@ class Connection(HttpToolsProtocol):
         cast("dict[str, Any]", self.scope)[STARTED] = self._started
         super().on_headers_complete()
         self.cycle.keep_alive = self._direct.keep_alive  # no more, if the service was told to end meanwhile
+        if not self._hold(self._size()):
+            self._tell_full()
         super().on_body(b"".join(self._body))
+
+    def _tell_full(self) -> None:
+        """Has the application say that there is no room for the body of a request, which is not read any further."""
+        cast("dict[str, Any]", self.scope)[FULL] = True
+        self.cycle.keep_alive = False
 
     def _send(self, answer: Answer) -> None:
         """Sends what `Express` has answered."""
@@ -273,6 +400,8 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer has ended."""
         self._whole.flush()
+        if self._held:
+            self._let_go()
         self._resting = self.loop.time()
         if self.timeout_keep_alive_task is None or self.pipeline or self._whole.is_closing():
             super().on_response_complete()
@@ -364,6 +493,35 @@ class _Whole:
             self.flush()
             self.is_closing = _certainly
             self._end(self._transport)
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes have not been handed to the system yet."""
+        return self._transport.get_write_buffer_size()
+
+    def unread(self) -> int:
+        """How many bytes the other side has not taken yet, those that the system has among them.
+
+        The system asks for more only when a third of its megabytes is free, so that what is here says little of a
+        reader's pace.
+        """
+        opened = self._transport.get_extra_info("socket")
+        taken = b"\0\0\0\0"
+        if opened is not None and sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                taken = fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, taken)
+        return self._transport.get_write_buffer_size() + int.from_bytes(taken, sys.byteorder)
+
+    def cut(self) -> None:
+        """Ends the connection, once everything is sent, and reads nothing more."""
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Ends the connection at once. Not even the system keeps what has not been read."""
+        opened = self._transport.get_extra_info("socket")
+        if opened is not None:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(opened.fileno())) as copied:
+                copied.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
     def is_waiting(self) -> bool:
         """Whether something has come that has not been read."""

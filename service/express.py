@@ -42,6 +42,11 @@ class Express:
             clients send the same again and again, and then nothing of it is parsed twice: 14 µs of those.
         ending: how far the end of the service has come.
         timeout: the most seconds that a request may take.
+        patience: how many seconds one waits for who is slow.
+        most_connections: how many may be open.
+        full_until: a time on the loop's clock before which none of them is to be asked again whether it rests.
+        longest_body: the most bytes of any body.
+        uploads, unsent: as `State` has them.
     """
 
     def __init__(self, shortcut: Shortcut, shared: State, journal: Journal) -> None:
@@ -50,6 +55,12 @@ class Express:
         self._journal = journal
         self.ending = shared.ending
         self.timeout = shared.settings.timeout
+        self.patience = shared.settings.patience
+        self.most_connections = shared.settings.max_connections
+        self.full_until = 0.0
+        self.longest_body = shared.settings.max_body
+        self.uploads = shared.uploads
+        self.unsent = shared.unsent
         self.longest = min(_LONGEST, shared.settings.max_body)
         self.heads: dict[bytes, tuple[Order, int]] = {}
 
@@ -105,9 +116,9 @@ class Express:
         _end(self._journal, request_id, order, answer.status_code, started)
         return answer
 
-    def unread(self, status: int) -> None:
+    def unread(self, status: int, reason: str = "Malformed") -> None:
         """Counts what came and could not be read, by the status that it is answered by."""
-        self._shared.metrics.refused("Malformed")
+        self._shared.metrics.refused(reason)
         self._shared.metrics.answered(UNKNOWN, "", status, 0.0)
 
     def failed(self, error: Exception) -> None:

@@ -55,8 +55,18 @@ class Predictor:
         similarity: the training digits that are near to a digit or excite a channel; read when first asked for.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, executor: Executor | None = None) -> None:
-        """`executor` is the one thread that a GPU's engine was opened in, which all its runs are made in."""
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        metrics: Metrics,
+        executor: Executor | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`executor` is the one thread that a GPU's engine was opened in, which all its runs are made in.
+
+        `check` raises OverloadedError where no more is to be looked at inside.
+        """
         self.engine = engine
         self.model_name = {"name": engine.manifest.name, "version": engine.manifest.version}
         self.model_json = to_json(self.model_name)
@@ -78,7 +88,7 @@ class Predictor:
             executor=None if engine.provider == CPU else executor,
         )
         self._decoding = CapacityLimiter(available_cpus())
-        self._background = Background("looking inside", _WAITING_INSPECTIONS)
+        self._background = Background("looking inside", _WAITING_INSPECTIONS, check=check)
 
     def read_small(self, data: bytes, preprocess: Preprocess) -> Seen | None:
         """What `read` returns, of a picture that is read at once; None of a larger one.

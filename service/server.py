@@ -53,8 +53,24 @@ def serve(
     return server.started
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which tells when it answers, and announces its end."""
+class Watching(uvicorn.Server):
+    """uvicorn's server, which looks at its connections once a second."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """What is to be done ten times a second; returns whether the end begins."""
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in self.connections():
+                connection.watch(now)
+        return await super().on_tick(counter)
+
+    def connections(self) -> list[Connection]:
+        """Those that are open."""
+        return [one for one in self.server_state.connections if isinstance(one, Connection)]
+
+
+class _Server(Watching):
+    """The server of the service, which tells when it answers, and announces its end."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Ending, drain_delay: float) -> None:
         super().__init__(config)
@@ -73,13 +89,10 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """What is to be done ten times a second; returns whether the end begins."""
         if self._end is not None:
-            for connection in self._connections():
+            for connection in self.connections():
                 connection.end_soon()
             self.should_exit = time.monotonic() >= self._end
         return await super().on_tick(counter)
-
-    def _connections(self) -> list[Connection]:
-        return [one for one in self.server_state.connections if isinstance(one, Connection)]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends, when all is answered or the time for it is over."""
@@ -91,7 +104,7 @@ class _Server(uvicorn.Server):
 
     def _give_up(self) -> None:
         # uvicorn itself knows of no requests but those that are tasks.
-        for connection in self._connections():
+        for connection in self.connections():
             connection.give_up()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

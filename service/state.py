@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from service.budget import Budget, Unsent
 from service.ending import Ending
 from service.errors import NotReadyError
 from service.metrics import Metrics
@@ -15,12 +16,27 @@ from service.settings import Settings
 
 @dataclass
 class State:
-    """Settings, counters, the predictor while the application runs, and how far its end has come."""
+    """What they share.
+
+    Attributes:
+        settings: the settings.
+        metrics: the counters.
+        loaded: the predictor, while the application runs.
+        ending: how far its end has come.
+        uploads: bytes of bodies that are being read.
+        unsent: answers that are not being read.
+    """
 
     settings: Settings
     metrics: Metrics
     loaded: Predictor | None = None
     ending: Ending = field(default_factory=Ending)
+    uploads: Budget = field(init=False)
+    unsent: Unsent = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.uploads = Budget(self.settings.max_uploads)
+        self.unsent = Unsent(self.settings.max_unsent)
 
     @property
     def predictor(self) -> Predictor:

@@ -54,6 +54,10 @@ class Unsent(asyncio.Transport):
         """Whether it has ended, or will."""
         return self._closing
 
+    def get_write_buffer_size(self) -> int:
+        """How much is not read yet."""
+        return self._unread
+
     def pause_reading(self) -> None:
         """No more is to come."""
         self.reading = False

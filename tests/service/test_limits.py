@@ -1,0 +1,249 @@
+"""Limits, each on a real socket: of time, of connections, of what is held for whom; one who is beyond harms nobody."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.budget import Budget
+from service.settings import Settings
+from tests.service.pictures import drawn, encode
+from tests.service.refusals import refused
+from tests.service.serving import MODELS, serving
+from tests.service.thin_requests import INFER, LENGTH, PREPARED
+from tests.service.wire import Wire, head
+
+PICTURE = encode(drawn())
+DIGIT = head("POST", INFER, f"{LENGTH}: 0", "Content-Length: 784") + bytes(784)
+KERNELS = head("GET", "/v1/model/layers/fc1/kernels?format=json")
+"""What has an answer of 12 MB."""
+PATIENCE = 60  # seconds, on a busy machine
+
+
+@contextmanager
+def limited(**settings: Any) -> Iterator[tuple[httpx.Client, Budget]]:
+    """A client of an application with limits of its own, and its room for bodies."""
+    app = create_app(Settings(models=MODELS, provider="cpu", **settings))
+    with serving(app, keep_alive=60) as client:
+        yield client, app.state.digitscope.uploads
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[httpx.Client]:
+    """An application that waits for nobody for longer than half a second, which it looks after once a second."""
+    with limited(patience=0.5) as (client, _):
+        yield client
+
+
+def slow(client: httpx.Client) -> float:
+    """How often somebody was too slow."""
+    found = [line for line in client.get("/metrics").text.splitlines() if 'reason="Slow"' in line]
+    return float(found[0].split()[-1]) if found else 0.0
+
+
+def until(what: Callable[[], Any]) -> None:
+    """Waits until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_reset(connection: socket.socket) -> bool:
+    """Whether a connection is cut off behind what is still there to be read, and does not end in order."""
+    try:
+        while connection.recv(2**20):
+            pass
+    except ConnectionResetError:
+        return True
+    return False
+
+
+@contextmanager
+def dripping(wire: Wire, drop: bytes) -> Iterator[None]:
+    """Sends drop by drop, for as long as that goes."""
+    over = threading.Event()
+
+    def drip() -> None:
+        try:
+            while not over.wait(0.1):
+                wire.send(drop)
+        except OSError:
+            return
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("before", [b"", DIGIT], ids=["first", "second"])
+def test_a_head_that_drips_is_cut_off(impatient: httpx.Client, before: bytes) -> None:
+    """It is a 408 in JSON, counted, and the connection ends; however much comes, only its end counts."""
+    count = slow(impatient)
+    with Wire(impatient) as wire:
+        if before:
+            wire.send(before)
+            assert wire.answer().status == 200
+        wire.send(b"GET /v2 HTTP/1.1\r\n")
+        with dripping(wire, b"a: b\r\n"):
+            answer = wire.answer("GET")
+        assert answer.status == 408 and answer.headers["Connection"] == "close"
+        assert answer.json() == {"error": "the head of the request did not come within 0.5 s"}
+        assert wire.ended()
+    assert slow(impatient) == count + 1
+
+
+def test_who_says_nothing_is_let_go(impatient: httpx.Client) -> None:
+    """A connection on which nothing comes at all ends without a word."""
+    with Wire(impatient) as wire:
+        assert wire.ended()
+
+
+def test_a_body_that_drips_is_cut_off(impatient: httpx.Client) -> None:
+    """Whoever would have answered it: 10 bytes every 100 ms are no pace, and the connection ends."""
+    with ExitStack() as stack:
+        wires = {}
+        for path in ("/v1/predict", INFER, "/v1/features", "/nothing"):
+            for field in ("Content-Length: 100000", "Transfer-Encoding: chunked"):
+                wires[path, field] = wire = stack.enter_context(Wire(impatient))
+                wire.send(head("POST", path, field))
+                stack.enter_context(dripping(wire, b"5\r\nhello\r\n" if "chunked" in field else b"hellohello"))
+        for (path, _), wire in wires.items():
+            answer = wire.answer()
+            if path == "/nothing":  # which was answered before the body came
+                assert answer.status == 404
+            else:
+                assert answer.status == 408 and answer.headers["Connection"] == "close"
+                assert answer.json() == {"error": "the body of the request comes at less than 1,000 bytes a second"}
+            assert wire.ended()
+
+
+def test_who_keeps_pace_is_not_cut_off(impatient: httpx.Client) -> None:
+    """A body that comes for three times as long as one waits for nobody is read to its end and answered."""
+    with Wire(impatient) as wire:
+        wire.send(head("POST", INFER, f"{LENGTH}: 0", f"Content-Length: {256 * 784}"))
+        for _ in range(16):
+            time.sleep(0.1)
+            wire.send(bytes(16 * 784))
+        assert wire.answer().status == 200
+
+
+def test_who_does_not_read_is_cut_off(impatient: httpx.Client) -> None:
+    """An answer of 12 MB that nobody reads is held for no longer, and who reads it by and by has it whole."""
+    count = slow(impatient)
+    with Wire(impatient) as wire, Wire(impatient) as reading:
+        for one in (wire, reading):
+            one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            one.send(KERNELS)
+        got = b""
+        while slow(impatient) == count:  # for longer than one waits, and at no great speed
+            time.sleep(0.05)
+            got += reading.socket.recv(50_000)
+        start, _, body = got.partition(b"\r\n\r\n")
+        size = int(start.lower().partition(b"content-length: ")[2].split()[0])
+        assert size > 10_000_000
+        while len(body) < size and (more := reading.socket.recv(2**20)):
+            body += more
+        assert len(body) == size and json.loads(body)["name"] == "fc1"
+        assert slow(impatient) == count + 1
+        assert is_reset(wire.socket)
+
+
+def test_what_waits_to_be_read_is_bounded() -> None:
+    """While answers beyond the budget wait, nothing is looked at inside and predictions go on; then all goes on."""
+    with limited(max_unsent=2**20) as (client, _), ExitStack() as wires:
+        wire = wires.enter_context(Wire(client))
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        wire.send(KERNELS)
+        until(lambda: client.post("/v1/features?format=npy", content=PICTURE).status_code == 503)
+        for path in ("/v1/features", "/v1/attribution", "/v1/trace?layer=fc1&channel=0"):
+            answer = client.post(path, content=PICTURE)
+            assert "wait to be read already, and at most 1,048,576 may" in refused(answer, 503)
+            assert answer.headers["Retry-After"] == "1"
+        assert "wait to be read" in refused(client.get("/v1/model/layers/fc1/kernels?format=json"), 503)
+        assert client.post(INFER, content=bytes(784), headers={LENGTH: "0"}).status_code == 200
+        assert client.post("/v1/predict", content=PICTURE).status_code == 200
+        wires.close()
+        until(lambda: client.post("/v1/features?format=npy", content=PICTURE).status_code == 200)
+
+
+LARGE = 900_000  # bytes of a body, of which one has room
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", INFER, "/v1/features", "/v1/operators?operator=relu"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_have_only_so_much_room(path: str, chunked: bool) -> None:
+    """Beside one large body another is refused before it is read, small ones are answered, and the room comes back."""
+    with limited(max_uploads=2**20) as (client, uploads), ExitStack() as wires:
+        fields = ("Content-Type: image/png", f"Content-Length: {LARGE}")
+        first = wires.enter_context(Wire(client))
+        first.send(head("POST", path, *fields), bytes(LARGE - 1))
+        until(lambda: uploads.left < 200_000)
+        with Wire(client) as second:
+            if chunked:
+                second.send(head("POST", path, "Transfer-Encoding: chunked"))
+                second.send(*[b"10000\r\n" + bytes(65536) + b"\r\n"] * 4)
+            else:
+                second.send(head("POST", path, *fields))
+            answer = second.answer()
+            assert answer.status == 503 and answer.headers["Retry-After"] == "1"
+            assert answer.json() == {"error": "the bodies of other requests take all the memory that there is for them"}
+            assert answer.headers["Connection"] == "close" and second.ended()
+        assert client.post("/v1/predict", content=PICTURE).status_code == 200
+        assert client.post(INFER, content=bytes(784), headers={LENGTH: "0"}).status_code == 200
+        first.send(b"\0")
+        assert first.answer().status in {400, 413, 415}  # it is no picture, but it was read
+        until(lambda: uploads.left == 2**20)
+        with Wire(client) as gone:
+            gone.send(head("POST", path, *fields), bytes(LARGE - 1))
+            until(lambda: uploads.left < 200_000)
+        until(lambda: uploads.left == 2**20)
+
+
+def test_many_digits_need_room_only_where_they_come_in_parts() -> None:
+    """What is answered past ASGI takes room when it does not come at once, and is told so in the same words."""
+    body = bytes(256 * 784)
+    fields = ("Content-Type: application/octet-stream", f"Content-Length: {len(body)}")
+    with limited(max_uploads=250_000) as (client, uploads), Wire(client) as first, Wire(client) as second:
+        first.send(head("POST", "/v1/predict", *fields), body[:-1])
+        until(lambda: uploads.left == 250_000 - len(body))
+        second.send(head("POST", "/v1/predict", *fields), body[:10])
+        answer = second.answer()
+        assert answer.status == 503 and answer.headers["Connection"] == "close"
+        first.send(body[-1:])
+        assert first.answer().status == 200
+        assert uploads.left == 250_000
+        assert client.post("/v1/predict", content=body, headers=PREPARED).status_code == 200
+
+
+def test_a_connection_too_many_is_refused() -> None:
+    """Where one only rests it makes room for the next one; where all are in use the next one is told so."""
+    with limited(max_connections=3) as (client, _), ExitStack() as wires:
+        first, second, third = (wires.enter_context(Wire(client)) for _ in range(3))
+        first.send(DIGIT[:-1])
+        second.send(DIGIT)
+        assert second.answer().status == 200
+        third.send(DIGIT[:-1])
+        fourth = wires.enter_context(Wire(client))
+        assert second.ended()  # it has rested
+        fourth.send(DIGIT[:-1])
+        time.sleep(0.1)
+        fifth = wires.enter_context(Wire(client))
+        answer = fifth.answer()
+        assert answer.status == 503 and answer.headers["Connection"] == "close"
+        assert answer.json() == {"error": "3 connections are open, and no more may be"}
+        assert fifth.ended()
+        for wire in (first, third, fourth):
+            wire.send(DIGIT[-1:])
+            assert wire.answer().status == 200
