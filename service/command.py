@@ -12,7 +12,7 @@ from pydantic_settings import CliApp, SettingsError
 from service.app import create_app
 from service.cpus import available_cpus
 from service.engine import usable_gpu
-from service.listeners import free_port, listening_sockets, url
+from service.listeners import allow_connections, free_port, listening_sockets, url
 from service.log import configure_logs
 from service.memory import give_memory_back
 from service.server import serve
@@ -41,6 +41,7 @@ def main() -> int:
         return 2
     configure_logs(settings)
     give_memory_back()
+    allow_connections()
     workers = _workers(settings)
     port = settings.port
     try:

@@ -8,7 +8,11 @@ import ctypes
 import select
 import socket
 import struct
+import sys
 from collections.abc import Sequence
+
+if sys.platform == "linux":
+    import resource
 
 _BACKLOG = 2048
 _SO_ATTACH_FILTER = 26  # of Linux, socket(7)
@@ -18,6 +22,14 @@ _NO_SYN = (  # BPF (Linux, Documentation/networking/filter.rst) on a segment of 
     (0x06, 0, 0, 0),  # then drop it
     (0x06, 0, 0, 0xFFFFFFFF),  # else keep it
 )
+
+
+def allow_connections() -> None:
+    """Lets the process have as many descriptors open as the system lets it, which by default is more than it has."""
+    if sys.platform == "linux":
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def free_port(host: str, port: int) -> int:

@@ -247,3 +247,96 @@ def test_a_connection_too_many_is_refused() -> None:
         for wire in (first, third, fourth):
             wire.send(DIGIT[-1:])
             assert wire.answer().status == 200
+
+
+GETS = (
+    "/", "/docs", "/openapi.json", "/palettes.json", "/metrics", "/v1/model", "/v1/model/card", "/v1/model/layers",
+    "/v1/model/layers/conv1/kernels", "/v1/model/layers/conv1/exemplars", "/v1/operators", "/v2", "/v2/health/live",
+    "/v2/health/ready", "/v2/models/digits", "/v2/models/digits/ready", "/v2/models/digits/config",
+    "/v2/models/digits/stats", "/v2/models/stats", "/static/main.js",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_head_is_answered_where_get_is(client: httpx.Client, path: str) -> None:
+    """RFC 9110, section 9.3.2: by the status and fields of GET, without a body, and the connection goes on."""
+    told = client.get(path)
+    with Wire(client) as wire:
+        for _ in range(2):
+            wire.send(head("HEAD", path))
+            answer = wire.answer("HEAD")
+            assert answer.status == told.status_code and answer.body == b""
+            fields = {name: value for name, value in answer.headers.items() if name not in _OWN}
+            assert fields == {name.title(): value for name, value in told.headers.items() if name.title() not in _OWN}
+    if path in ("/v2", "/metrics", "/docs"):
+        assert f'{{method="HEAD",route="{path}",status="200"}}' in client.get("/metrics").text
+
+
+_OWN = {"X-Request-Id", "Date", "Content-Length"}
+"""Fields in which two answers may differ: of the metrics, for one, the length changes."""
+
+
+@pytest.mark.parametrize("path", ["/v1/model/layers/conv1/kernels", "/v1/model/layers/conv1/exemplars"])
+def test_a_tag_may_be_in_any_field(client: httpx.Client, path: str) -> None:
+    """RFC 9110, section 5.3: several fields of If-None-Match are one list."""
+    tag = client.get(path).headers["ETag"]
+    for tags in (['"other"', tag], [tag, '"other"'], ['"a", "b"', f'"c", W/{tag}']):
+        assert client.get(path, headers=[("If-None-Match", one) for one in tags]).status_code == 304
+    assert client.get(path, headers=[("If-None-Match", '"a"'), ("If-None-Match", '"b"')]).status_code == 200
+
+
+def part(content: bytes, *fields: bytes, name: bytes = b"files", file: bytes = b"; filename=a") -> bytes:
+    """A part of a multipart body."""
+    disposition = b"Content-Disposition: form-data; name=%b%b" % (name, file)
+    return b"--b\r\n" + b"\r\n".join((disposition, *fields)) + b"\r\n\r\n" + content + b"\r\n"
+
+
+PARTS = {
+    "files": (part(PICTURE) * 65, 413, "more than 64 pictures"),
+    "ten thousand parts": (part(b"x") * 10_000, 413, "more than 64 pictures"),
+    "fields": (part(b"x", file=b"") * 65, 400, "Too many fields"),
+    "a large field": (part(bytes(2**20 + 1), file=b""), 400, "maximum size"),
+    "a long header": (part(PICTURE, b"a: " + b"b" * 2**20), 400, "cannot be read"),
+    "a long name": (part(PICTURE, name=b"n" * 2**20), 400, "cannot be read"),
+    "headers": (part(PICTURE, *[b"a: b"] * 1000), 400, "cannot be read"),
+    "a long line before": (b"x" * 2**20, 400, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/features", "/v1/operators?operator=relu"])
+def test_parts_are_bounded(client: httpx.Client, path: str, case: str) -> None:
+    """By number, by size, and by what is said of them; a sentence says which."""
+    body, status, sentence = PARTS[case]
+    answer = client.post(path, content=body + b"--b--\r\n", headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert sentence in refused(answer, status)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"inputs":' * 50_000,
+        b'{"inputs":[{"name":"image","datatype":"UINT8","shape":[1,1,28,28],"data":'
+        + b"[" * 2000
+        + b"]" * 2000
+        + b"}]}",
+        b'{"inputs":[{"name":"image","datatype":"UINT8","shape":[1,1,28,28],"data":[' + b"9" * 100_000 + b"]}]}",
+        b'{"inputs":[{"name":"image","datatype":"FP32","shape":[1,1,28,28],"data":[1e999]}]}',
+        b'{"inputs":[{"name":"image","datatype":"UINT8","shape":[' + b"9" * 5000 + b',1,28,28],"data":[0]}]}',
+        b'{"a":' + b'"' + b"x" * 200_000 + b'"}',
+    ],
+    ids=["deep", "deep objects", "deep data", "a long number", "a large number", "a large shape", "a long string"],
+)
+def test_json_is_bounded(client: httpx.Client, body: bytes) -> None:
+    """By depth, which the parser itself limits to 1,024, and by what its numbers may be; each is one sentence."""
+    answer = client.post(INFER, content=body, headers={"Content-Type": "application/json"})
+    refused(answer, 400)
+
+
+def test_json_of_more_numbers_than_any_request_is_not_read(client: httpx.Client) -> None:
+    """Numbers are bounded by the images of a request: beyond 256 of them the JSON is refused by its length."""
+    start = b'{"inputs":[{"name":"image","datatype":"UINT8","shape":[257,1,28,28],"data":['
+    assert "images" in refused(client.post(INFER, content=start + b"0," * (257 * 784 - 1) + b"0]}]}"), 413)
+    many = start + b"0," * 4_000_000 + b"0]}]}"
+    assert "no request of 256 images needs" in refused(client.post(INFER, content=many), 413)

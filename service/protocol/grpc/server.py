@@ -21,6 +21,9 @@ from service.refusal import FAILURE, STATUSES, TOO_LATE, note, sentence
 from service.state import State
 
 _GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
+_STREAMS = 128  # calls at once on a connection; more wait in the client
+_METADATA = 16384  # bytes of a call's metadata
+_ALIVE = 20_000  # milliseconds after which a silent client is asked whether it is there, and for its answer to that
 _QUIET = 0.5  # seconds: a stream of which no request is under way is ended after as long
 _GONE = 499
 _PUSHBACK = (("grpc-retry-pushback-ms", "1000"),)  # what Retry-After is over HTTP, for clients that try again
@@ -41,6 +44,11 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
     server = grpc.aio.server(
         options=(
             ("grpc.max_receive_message_length", settings.max_body),
+            ("grpc.max_concurrent_streams", _STREAMS),
+            ("grpc.max_metadata_size", _METADATA),
+            ("grpc.absolute_max_metadata_size", _METADATA),
+            ("grpc.keepalive_time_ms", _ALIVE),
+            ("grpc.keepalive_timeout_ms", _ALIVE),
             ("grpc.so_reuseport", int(shared)),  # gRPC's default, which would let two services share a port unnoticed
         )
     )
