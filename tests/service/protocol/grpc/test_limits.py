@@ -25,7 +25,7 @@ def own() -> Iterator[Served]:
 
 
 def test_a_call_has_only_so_much_time(own: Served, mnist: Mnist) -> None:
-    """Also one whose client would wait for a minute: DEADLINE_EXCEEDED, in HTTP's words, and predictions are answered."""
+    """Whatever its client would wait for: DEADLINE_EXCEEDED, in HTTP's words, and predictions are answered."""
     free = threading.Event()
     own.state.predictor._background._thread.submit(lambda: free.wait(60))
     try:
