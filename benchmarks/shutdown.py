@@ -47,21 +47,21 @@ class End:
 
 
 def mixed_requests() -> list[bytes]:
-    """A request of each kind that takes a way of its own through the service."""
+    """Requests of each kind that takes a way of its own through the service; few that look inside, which take long."""
     file = io.BytesIO()
     Image.fromarray(digits(1)[0]).resize((_SIDE, _SIDE)).save(file, "PNG")
     picture = file.getvalue()
     large = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%b"
-    return [
-        *form("raw").requests(HOST)[:4],
-        *form("png").requests(HOST)[:4],
+    often = [
+        *form("raw").requests(HOST)[:6],
+        *form("png").requests(HOST)[:6],
         *form("raw", 256).requests(HOST)[:1],
         *form("oip-binary", 256).requests(HOST)[:1],
         *form("png-multipart").requests(HOST)[:1],
         large % (b"/v1/predict", len(picture), picture),
-        large % (b"/v1/features?layer=conv1&format=npy", len(picture), picture),
         b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n",
     ]
+    return [*often * 8, large % (b"/v1/features?layer=conv1&format=npy", len(picture), picture)]
 
 
 def end_under_load(workers: int, *, connections: int, seconds: float) -> End:

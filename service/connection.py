@@ -17,7 +17,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.answer import Answer, to_json
-from service.call import FULL, STARTED, declared_length
+from service.call import FULL, LIMIT, STARTED, declared_length
 from service.errors import DeadlineError, DigitscopeError, GoneError, NotReadyError
 from service.express import Express, Order
 from service.pace import RATE, Pace
@@ -164,7 +164,17 @@ class Connection(HttpToolsProtocol):
             self._express.unread(408, "Slow")
             self._whole.abort()
         elif not self._whole.is_closing():
+            self._watch_work()
             self._watch_sender(now)
+
+    def _watch_work(self) -> None:
+        """Has the application end what it has worked on for too long."""
+        if self._running is None or self._running is self._direct:
+            return
+        scope = cast("dict[str, Any]", self._running.scope)
+        limit: asyncio.Timeout | None = scope.get(LIMIT)
+        if limit is not None and time.perf_counter() - scope[STARTED] > self._express.timeout:
+            limit.reschedule(self.loop.time())
 
     def _watch_sender(self, now: float) -> None:
         is_new = not (self._begun or self.cycle)
@@ -303,10 +313,11 @@ class Connection(HttpToolsProtocol):
         if not special and not self._is_busy():
             self._order = self._express.order(self.parser.get_method(), self.url, self.headers)
         if self._order is None:
-            cast("dict[str, Any]", self.scope)[STARTED] = time.perf_counter()
+            self.scope[STARTED] = time.perf_counter()  # type: ignore[literal-required]
             super().on_headers_complete()
-            if not self._hold(self._size()):
-                self._tell_full()
+            for name, value in self.headers:
+                if name == b"content-length" and len(value) > 4 and not self._hold(self._size()):
+                    self._tell_full()
             if self._last:
                 self.cycle.keep_alive = False
         else:
@@ -321,7 +332,7 @@ class Connection(HttpToolsProtocol):
         self._beside = 0
         self._came += len(body)
         if self._order is None:
-            if not self.cycle.response_complete and not self._hold(self._came):
+            if self._came > _SMALL_BODY and not self.cycle.response_complete and not self._hold(self._came):
                 self._tell_full()
             super().on_body(body)
             return
@@ -369,7 +380,7 @@ class Connection(HttpToolsProtocol):
         """Has the application answer what `Express` does not."""
         self._order = None
         self._direct.response_complete = True
-        cast("dict[str, Any]", self.scope)[STARTED] = self._started
+        self.scope[STARTED] = self._started  # type: ignore[literal-required]
         super().on_headers_complete()
         self.cycle.keep_alive = self._direct.keep_alive  # no more, if the service was told to end meanwhile
         if not self._hold(self._size()):
@@ -378,7 +389,7 @@ class Connection(HttpToolsProtocol):
 
     def _tell_full(self) -> None:
         """Has the application say that there is no room for the body of a request, which is not read any further."""
-        cast("dict[str, Any]", self.scope)[FULL] = True
+        self.scope[FULL] = True  # type: ignore[literal-required]
         self.cycle.keep_alive = False
 
     def _send(self, answer: Answer) -> None:
