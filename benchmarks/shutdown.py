@@ -1,8 +1,10 @@
 """`python -m benchmarks.shutdown`: SIGTERM under full load, again and again, with an account of every request.
 
-Clients ask without a pause, each on a kept connection: prepared digits one by one and 256 at once, small pictures and
-large ones, feature maps. In the midst of it the service is told to end. Every request that a connection stood for has
-to be answered, and the exit status has to be 0 within the grace period.
+Clients ask without a pause, and in the midst of it the service is told to end. Every request that a connection stood
+for has to be answered, and the exit status has to be 0 within the grace period. There are two loads. Of a mixed one
+(prepared digits one by one and 256 at once, small pictures and large ones, feature maps, on kept connections) most
+requests are in the queue when the end comes. Of a quick one (single digits, after each fourth a new connection) most
+are on their way to the service or back.
 """
 
 import argparse
@@ -35,6 +37,7 @@ _SIDE = 280  # pixels of a large picture
 class End:
     """One end of the service: its exit status, the seconds until it, and what became of the requests."""
 
+    load: str
     workers: int
     status: int
     seconds: float
@@ -64,7 +67,19 @@ def mixed_requests() -> list[bytes]:
     return [*often * 8, large % (b"/v1/features?layer=conv1&format=npy", len(picture), picture)]
 
 
-def end_under_load(workers: int, *, connections: int, seconds: float) -> End:
+def quick_requests() -> list[bytes]:
+    """Requests that are answered at once, of which each fourth is the last of its connection."""
+    kept = form("raw").requests(HOST)
+    return [
+        request if number % 4 else request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+        for number, request in enumerate(kept)
+    ]
+
+
+LOADS = {"mixed": mixed_requests, "quick": quick_requests}
+
+
+def end_under_load(load: str, workers: int, *, connections: int, seconds: float) -> End:
     """Starts the service, loads it for so long, and tells it to end.
 
     Raises:
@@ -74,9 +89,9 @@ def end_under_load(workers: int, *, connections: int, seconds: float) -> End:
     server = service_server("digitscope", "digitscope", cpus, workers=workers)
     with run_server(server) as running:
         wait_for_answer(running, form("raw"))
-        clients = Clients(HOST, running.port, mixed_requests(), connections)
+        clients = Clients(HOST, running.port, LOADS[load](), connections)
 
-        async def load() -> tuple[int, float]:
+        async def run() -> tuple[int, float]:
             asking = asyncio.create_task(clients.run())
             await asyncio.sleep(seconds)
             began = time.monotonic()
@@ -89,28 +104,29 @@ def end_under_load(workers: int, *, connections: int, seconds: float) -> End:
             await asking
             return ended.si_status, took
 
-        status, took = asyncio.run(load())
-    return End(workers, status, took, clients.account)
+        status, took = asyncio.run(run())
+    return End(load, workers, status, took, clients.account)
 
 
 def write_table(ends: list[End], facts: dict[str, str]) -> str:
-    """The page: a row for each number of workers."""
+    """The page: a row for each load and number of workers."""
     lines = [
         "# SIGTERM under full load",
         "",
-        "`python -m benchmarks.shutdown`: clients ask without a pause on kept connections (prepared digits one by one "
-        f"and 256 at once, small and large pictures, feature maps), and the service is told to end. {len(ends)} times; "
-        "seconds are medians (least–most).",
+        f"`python -m benchmarks.shutdown`: clients ask without a pause, and the service is told to end, {len(ends)} "
+        "times. Of the mixed load (prepared digits one by one and 256 at once, small and large pictures, feature maps) "
+        "most requests wait in the queue then, of the quick one (single digits, after each fourth a new connection) "
+        "most are on their way. Seconds are medians (least–most).",
         "",
-        "| workers | ends | exit 0 | seconds to the end | requests | answered | told that it was the last | lost |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| load | workers | ends | exit 0 | seconds to the end | requests | answered | told to be the last | lost |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for workers in sorted({end.workers for end in ends}):
-        of = [end for end in ends if end.workers == workers]
+    for load, workers in sorted({(end.load, end.workers) for end in ends}):
+        of = [end for end in ends if (end.load, end.workers) == (load, workers)]
         accounts = [end.account for end in of]
         lines.append(
-            f"| {workers} | {len(of)} | {sum(end.status == 0 for end in of)} | {spread(end.seconds for end in of)} | "
-            f"{sum(account.sent for account in accounts):,} | "
+            f"| {load} | {workers} | {len(of)} | {sum(end.status == 0 for end in of)} | "
+            f"{spread(end.seconds for end in of)} | {sum(account.sent for account in accounts):,} | "
             f"{sum(sum(account.answered.values()) for account in accounts):,} | "
             f"{sum(account.last for account in accounts):,} | {sum(len(account.lost) for account in accounts)} |"
         )
@@ -120,16 +136,19 @@ def write_table(ends: list[End], facts: dict[str, str]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Ends it so often, writes shutdown.json and shutdown.md, and returns 0 if every end was clean."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shutdown", description=__doc__)
-    parser.add_argument("--times", type=int, default=20, help="how often (default: 20), in turns with 1 and 2 workers")
+    parser.add_argument("--times", type=int, default=20, help="how often (default: 20), in turns")
     parser.add_argument("--connections", type=int, default=64, help="clients (default: 64)")
     parser.add_argument("--seconds", type=float, default=1.5, help="of load before each end (default: 1.5)")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder (default: benchmarks/)")
     options = parser.parse_args(arguments)
     ends = []
     for turn in range(options.times):
-        end = end_under_load(1 + turn % 2, connections=options.connections, seconds=options.seconds)
+        load = list(LOADS)[turn // 2 % 2]
+        end = end_under_load(load, 1 + turn % 2, connections=options.connections, seconds=options.seconds)
         ends.append(end)
-        print(f"{end.workers} workers, exit {end.status} after {end.seconds:.2f} s, {end.account}", flush=True)
+        print(
+            f"{end.load}, {end.workers} workers, exit {end.status} after {end.seconds:.2f} s, {end.account}", flush=True
+        )
     facts = {"date": dt.datetime.now(dt.UTC).date().isoformat(), **describe_machine(), **describe_packages()}
     content = {"facts": facts, "ends": [asdict(end) for end in ends]}
     (options.out / "shutdown.json").write_text(json.dumps(content, indent=1) + "\n")

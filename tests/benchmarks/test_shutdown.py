@@ -9,14 +9,14 @@ from benchmarks.shutdown import end_under_load, write_table
 from tests.benchmarks.stalling import stalling
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_no_accepted_request_is_lost(workers: int) -> None:
+@pytest.mark.parametrize(("load", "workers"), [("mixed", 2), ("quick", 1), ("quick", 2)])
+def test_no_accepted_request_is_lost(load: str, workers: int) -> None:
     """Told to end by SIGTERM amid requests of every kind, it answers each that has a connection, and ends by 0."""
-    end = end_under_load(workers, connections=24, seconds=0.7)
+    end = end_under_load(load, workers, connections=24, seconds=0.7)
     assert end.is_clean, end
     assert set(end.account.answered) <= {200, 503} and end.account.sent > 24
     assert end.account.last > 0 and end.account.refused == 24
-    assert f"| {workers} | 1 | 1 |" in write_table([end], {})
+    assert f"| {load} | {workers} | 1 | 1 |" in write_table([end], {})
 
 
 def asked(port: int, connections: int, seconds: float) -> Account:
