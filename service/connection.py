@@ -112,8 +112,9 @@ class Connection(HttpToolsProtocol):
         transport.write_eof()
 
     def give_up(self) -> None:
-        """Answers what `Express` has not answered: there is no time left for it."""
+        """Answers what has not been answered: there is no time left for it."""
         self._end_early(NotReadyError("the service ends"))
+        self._end_work(0)
 
     def _make_room(self) -> None:
         """Closes the connection that has rested for longest, or else this one, which is one too many."""
@@ -164,16 +165,16 @@ class Connection(HttpToolsProtocol):
             self._express.unread(408, "Slow")
             self._whole.abort()
         elif not self._whole.is_closing():
-            self._watch_work()
+            self._end_work(self._express.timeout)
             self._watch_sender(now)
 
-    def _watch_work(self) -> None:
-        """Has the application end what it has worked on for too long."""
+    def _end_work(self, seconds: float) -> None:
+        """Has the application end what it has worked on for longer than that, and say that it is too late."""
         if self._running is None or self._running is self._direct:
             return
         scope = cast("dict[str, Any]", self._running.scope)
         limit: asyncio.Timeout | None = scope.get(LIMIT)
-        if limit is not None and time.perf_counter() - scope[STARTED] > self._express.timeout:
+        if limit is not None and time.perf_counter() - scope[STARTED] > seconds:
             limit.reschedule(self.loop.time())
 
     def _watch_sender(self, now: float) -> None:
