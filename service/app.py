@@ -71,8 +71,18 @@ class Application(FastAPI):
         await self.front(scope, receive, send)
 
     async def beneath(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """FastAPI itself."""
-        await super().__call__(scope, receive, send)
+        """FastAPI itself, which is asked for what a GET would be answered where HEAD is asked for.
+
+        RFC 9110, section 9.3.2: the server leaves out the body, by the scope that it has.
+        """
+        if scope.get("method") != "HEAD":
+            await super().__call__(scope, receive, send)
+            return
+        asked: Scope = {**scope, "method": "GET"}
+        try:
+            await super().__call__(asked, receive, send)
+        finally:
+            scope["route"] = asked.get("route")
 
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's, without its outermost layer, which answers a failure by plain text before `front` does."""
@@ -186,7 +196,7 @@ async def _lifespan(app: Application) -> AsyncIterator[None]:
     executor = ThreadPoolExecutor(1, "engine")  # what a GPU has captured belongs to the thread that captured it
     engine = await asyncio.get_running_loop().run_in_executor(executor, open_engine, state.settings)
     state.metrics.engine = engine
-    state.loaded = Predictor(engine, state.settings, state.metrics, executor)
+    state.loaded = Predictor(engine, state.settings, state.metrics, executor, state.unsent.check)
     app.shortcut.destinations.update(_shortcuts(engine.manifest))
     report = _log.warning if engine.fallback else _log.info
     report(

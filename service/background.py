@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from service.caller import CALLER
 from service.errors import DeadlineError, GoneError, OverloadedError
@@ -34,18 +35,21 @@ class Background:
         few: int = 0,
         threads: int = 1,
         yields: bool = True,
+        permit: Callable[[], None] = lambda: None,
     ) -> None:
         """`name` is what is waited for, as in "wait to be read".
 
         `most_waiting` may wait at once, and none of them for more than about `patience` seconds; each caller has a
         share in that. A `few` may wait however long that takes. Where it `yields`, the work is done when the CPU has
-        nothing else to do.
+        nothing else to do. `permit` is called on the event loop before work is begun, and may raise what keeps it from
+        being done.
         """
         self._name = name
         self._most_waiting = most_waiting
         self._patience = patience
         self._few = few
         self._threads = threads
+        self._permit = permit
         self._usual = 0.0  # seconds of work
         self._executor = ThreadPoolExecutor(
             threads, f"worker to {name}", initializer=_yield_to_others if yields else None
@@ -63,7 +67,7 @@ class Background:
         """The result of work, done when its turn comes, with a place of its own; else as `turn` has it.
 
         Raises:
-            OverloadedError: too much waits already, by number or by the time that it will take.
+            OverloadedError: too much waits already, by number or by the time that it will take; or `permit` says so.
             DeadlineError: the deadline passed before its turn.
             GoneError: nobody waits for the result; the work was not begun.
             Exception: what the work raises.
@@ -120,18 +124,28 @@ class Background:
         Raises:
             DeadlineError: the deadline passed before its turn.
             GoneError: nobody waits for the result; the work was not begun.
-            Exception: what the work raises.
+            Exception: what the work raises, or `permit`.
         """
-        async with self._turns.turn(CALLER.get()):
+        await self._turns.take(CALLER.get())
+        try:
             if deadline is not None and time.monotonic() >= deadline:
                 raise DeadlineError("the time given for the request passed before its turn came")
             if gone is not None and gone():
                 raise GoneError("the caller has gone")
-            began = time.monotonic()
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-            finally:
-                self._usual += _MEMORY * (time.monotonic() - began - self._usual)
+            self._permit()
+            running = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except BaseException:
+            self._turns.give()
+            raise
+        running.add_done_callback(partial(self._ended, time.monotonic()))
+        # Who does not wait any more has begun it all the same: the turn is over when the thread is free.
+        return await asyncio.shield(running)
+
+    def _ended(self, began: float, running: "asyncio.Future[Any]") -> None:
+        if not running.cancelled():
+            running.exception()  # which is logged else, where nobody has waited for it
+        self._usual += _MEMORY * (time.monotonic() - began - self._usual)
+        self._turns.give()
 
     def close(self) -> None:
         """Lets the threads end with what they do."""

@@ -1,23 +1,45 @@
 """A request as the thin routes read it: its head in one pass, its body with no detour, its caller there or gone."""
 
+import asyncio
+import re
 import sys
+import time
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
-from service.errors import OverloadedError, TooLargeError
+from service.errors import MalformedError, TooLargeError
 from service.state import State
+
+STARTED = "digitscope.started"
+"""In a scope, when the head of the request was here, on the clock of `time.perf_counter`."""
+FULL = "digitscope.full"
+"""In a scope, once there is no room for its body, the OverloadedError that says so."""
+LIMIT = "digitscope.limit"
+"""In a scope, the `asyncio.Timeout` that ends the work on the request."""
+
+_SECONDS = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
+
+
+def time_allowed(fields: Mapping[bytes, bytes], most: float) -> float:
+    """The seconds that a request may take as a whole, by its field X-Request-Timeout, and `most` in any case.
+
+    Raises:
+        MalformedError: the field is no number of seconds.
+    """
+    given = fields.get(b"x-request-timeout")
+    if given is None:
+        return most
+    seconds = float(given) if _SECONDS.fullmatch(given) else 0.0
+    if not seconds:
+        raise MalformedError("X-Request-Timeout is to be a number of seconds above 0, such as 0.5")
+    return min(seconds, most)
 
 
 def _too_large(max_body: int) -> TooLargeError:
     return TooLargeError(f"the body has more than the {max_body:,} bytes that are read")
-
-
-def too_much_held(held: float, most: int) -> OverloadedError:
-    """What is said where bodies take all the memory that they may."""
-    return OverloadedError(f"bodies of {held:,.0f} bytes are held already, of {most:,} at most")
 
 
 def declared_length(value: bytes) -> int:
@@ -31,13 +53,15 @@ def declared_length(value: bytes) -> int:
 def limited(scope: Scope, receive: Receive, max_body: int) -> Receive:
     """Receives a body, and refuses it before it is read or as soon as it grows beyond a limit.
 
-    What is to be received raises TooLargeError then.
+    What is to be received raises TooLargeError then, and OverloadedError where there is no room for it.
     """
     declared = declared_length(dict(scope["headers"]).get(b"content-length", b""))
     received = 0
 
     async def receive_limited() -> Message:
         nonlocal received
+        if FULL in scope:
+            raise scope[FULL]
         if declared <= max_body:
             message = await receive()
             received += len(message.get("body", b""))
@@ -97,6 +121,7 @@ class Call(Request):
 
         Raises:
             TooLargeError: it is beyond the limit.
+            OverloadedError: there is no room for it.
             ClientDisconnect: the caller has gone before it was here.
         """
         limit = self.shared.settings.max_body
@@ -105,6 +130,8 @@ class Call(Request):
         chunks: list[bytes] = []
         received = 0
         while True:
+            if FULL in self.scope:
+                raise self.scope[FULL]
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
@@ -115,6 +142,15 @@ class Call(Request):
             if not message.get("more_body"):
                 return b"".join((*chunks, body)) if chunks else body  # most come whole, and are taken as they are
             chunks.append(body)
+
+    def hurry(self, seconds: float | None) -> None:
+        """Has the request end as too late when so many seconds have passed since its head was here."""
+        limit: asyncio.Timeout | None = self.scope.get(LIMIT)
+        if seconds is None or limit is None:
+            return
+        when = asyncio.get_running_loop().time() + seconds - (time.perf_counter() - self.scope[STARTED])
+        if (before := limit.when()) is None or when < before:
+            limit.reschedule(when)
 
     def gone(self) -> bool:
         """Whether the caller has gone, told without waiting; to be asked when the body has been read."""

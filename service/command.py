@@ -12,7 +12,7 @@ from pydantic_settings import CliApp, SettingsError
 from service.app import create_app
 from service.cpus import available_cpus
 from service.engine import usable_gpu
-from service.listeners import free_port, listening_sockets, url
+from service.listeners import allow_connections, free_port, listening_sockets, url
 from service.log import configure_logs
 from service.memory import give_memory_back
 from service.server import serve
@@ -41,6 +41,7 @@ def main() -> int:
         return 2
     configure_logs(settings)
     give_memory_back()
+    allow_connections()
     workers = _workers(settings)
     port = settings.port
     try:
@@ -54,7 +55,11 @@ def main() -> int:
     if workers > 1:
         return _serve_in_workers(settings, [sockets[worker::workers] for worker in range(workers)])
     app = create_app(settings)
-    started = serve(app, app.express, sockets, lambda: _log.info(f"running on {url(sockets[0])}", workers=1))
+
+    def ready() -> None:
+        _log.info(f"running on {url(sockets[0])}", workers=1)
+
+    started = serve(app, app.express, sockets, ready, settings.drain_delay)
     return 0 if started else START_FAILED
 
 
@@ -72,6 +77,6 @@ def _serve_in_workers(settings: Settings, shares: list[list[socket.socket]]) -> 
 
     def work(own: list[socket.socket], ready: Callable[[], None]) -> int:
         app = create_app(settings, Tally(rows, shares.index(own)))
-        return 0 if serve(app, app.express, own, ready) else START_FAILED
+        return 0 if serve(app, app.express, own, ready, settings.drain_delay) else START_FAILED
 
     return Supervisor(work, shares).run()

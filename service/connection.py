@@ -1,7 +1,14 @@
 """A connection: uvicorn's HTTP, with answers in one piece, limits, errors in JSON, and a way past ASGI."""
 
 import asyncio
+import contextlib
+import os
+import select
+import socket
+import struct
+import sys
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -10,14 +17,24 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.answer import Answer, to_json
-from service.call import declared_length
+from service.call import FULL, LIMIT, STARTED, declared_length
 from service.caller import caller_of
-from service.errors import GoneError, NotReadyError
+from service.errors import DeadlineError, DigitscopeError, GoneError, NotReadyError, OverloadedError
 from service.express import Express, Order
-from service.refusal import FAILURE
+from service.pace import RATE, Pace
+from service.refusal import FAILURE, TOO_LATE
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 _LONGEST_HEAD = 65536  # bytes
+_SPARE = 256  # connections that may stand beyond the limit until they have read that they may not
+_SMALL_BODY = 65536  # bytes; each connection may hold as many, whatever else is held
 _END_OF_HEAD = b"\r\n\r\n"
+_QUIET = 0.5  # seconds: at the end of the service a connection on which nothing comes for as long is closed
+_AGAIN = 0.02  # seconds until one on which something waits to be read is looked at again
+_LINGER = 2.0  # seconds in which what still comes is read behind an end, and thrown away
 
 
 class Connection(HttpToolsProtocol):
@@ -34,7 +51,6 @@ class Connection(HttpToolsProtocol):
         self._asked: Order | None = None  # of the request that `Express` has taken
         self._body: list[bytes] = []
         self._length = 0  # of that body, in bytes
-        self._held = 0  # of those, what counts among the bodies that wait for their rest
         self._started = 0.0  # when its head was here, on the clock of `time.perf_counter`
         self._data = b""  # what came last, if a request began with it
         self._begun = False  # whether anything has come of a request that has not come to its end
@@ -43,13 +59,19 @@ class Connection(HttpToolsProtocol):
         self._unsuited = False  # whether `Express` has looked at it in vain
         self._running: RequestResponseCycle | None = None  # whose answer is the next
         self._resting: float | None = None  # since when nothing has come, on the loop's clock
+        self._came = 0  # bytes of the newest request's body
+        self._held = 0  # bytes of bodies that count as held
+        self._pace = Pace(express.patience, self.loop.time())
+        self._last = express.ending.announced  # whether the next answer is the last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection stands."""
-        self._whole = _Whole(transport)
+        self._whole = _Whole(transport, self._linger)
         super().connection_made(cast("asyncio.Transport", self._whole))
         self._caller = None if self.client is None else caller_of(self.client[0])
         self.flow = _Flow(self)
+        if len(self.connections) > self._express.most_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
@@ -57,15 +79,152 @@ class Connection(HttpToolsProtocol):
             self._express.ended(self._order, GoneError("the caller has gone"), self._started)
             self._order = None
         self._let_go()
+        self._express.unsent.outlets.discard(self._whole)
         self._unset_keepalive_if_required()  # uvicorn does it only where the connection ended in order
         super().connection_lost(exc)
 
+    def end_soon(self) -> None:
+        """Has the next answer be the last, or the one of the newest request that is under way."""
+        self._last = True
+        if self._is_under_way():
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Ends the connection behind its last answer, or once it has been quiet for long enough.
+
+        A connection that only rests is not closed at once, as its next request may be on its way.
+        """
+        self.end_soon()
+        if not self._is_under_way():
+            self.loop.call_later(_QUIET, self._leave)
+
+    def _leave(self) -> None:
+        if self._begun or self._is_under_way() or self._whole.is_closing():
+            return
+        if self._whole.is_waiting():  # for what has come and has not been read
+            self.loop.call_later(_AGAIN, self._leave)
+        else:
+            self.transport.close()
+
+    def _linger(self, transport: asyncio.Transport) -> None:
+        """Reads on behind the end of what is sent, until the other side ends the connection, too.
+
+        RFC 9112, section 9.6: were it closed while something comes, the answer could be lost on its way.
+        """
+        transport.set_protocol(_Lingering(self, self.loop.call_later(_LINGER, transport.close)))
+        transport.resume_reading()
+        transport.write_eof()
+
     def give_up(self) -> None:
-        """Answers what `Express` has not answered: there is no time left for it."""
+        """Answers what has not been answered: there is no time left for it."""
+        self._end_early(NotReadyError("the service ends"))
+        self._end_work(0)
+
+    def _make_room(self) -> None:
+        """Closes the connection that has rested for longest, or else this one, which is one too many."""
+        express, now = self._express, self.loop.time()
+        resting = (
+            [one for one in self.connections if isinstance(one, Connection) and one.is_resting()]
+            if (now >= express.full_until)
+            else []
+        )
+        if resting:
+            min(resting, key=lambda one: one.rested_since).cut()
+            return
+        express.full_until = now + _AGAIN
+        self._refuse(503, f"{express.most_connections:,} connections are open, and no more may be", "Overloaded")
+        if len(self.connections) > express.most_connections + _SPARE:
+            self.cut()
+
+    @property
+    def rested_since(self) -> float:
+        """When its last answer ended, on the loop's clock."""
+        return self._resting or 0.0
+
+    def is_resting(self) -> bool:
+        """Whether it has had an answer, and nothing has come since."""
+        return (
+            self._resting is not None and not self._begun and not self._is_under_way() and not self._whole.is_closing()
+        )
+
+    def cut(self) -> None:
+        """Ends the connection behind what is sent, and reads nothing more."""
+        self._whole.cut()
+
+    def pause_writing(self) -> None:
+        """What is written waits to be read."""
+        self._express.unsent.outlets.add(self._whole)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It has been read."""
+        self._express.unsent.outlets.discard(self._whole)
+        self._pace.went_on(0, self.loop.time())
+        super().resume_writing()
+
+    def watch(self, now: float) -> None:
+        """Ends the connection if the other side does not keep pace; to be called once a second."""
+        held_up = self.flow.write_paused or self._whole.is_closing()
+        if self._pace.is_unread(self._whole.unread() if held_up else 0, now):
+            self._express.unread(408, "Slow")
+            self._whole.abort()
+        elif not self._whole.is_closing():
+            self._end_work(self._express.timeout)
+            self._watch_sender(now)
+
+    def _end_work(self, seconds: float) -> None:
+        """Has the application end what it has worked on for longer than that, and say that it is too late."""
+        if self._running is None or self._running is self._direct:
+            return
+        scope = cast("dict[str, Any]", self._running.scope)
+        limit: asyncio.Timeout | None = scope.get(LIMIT)
+        if limit is not None and time.perf_counter() - scope[STARTED] > seconds:
+            limit.reschedule(self.loop.time())
+
+    def _watch_sender(self, now: float) -> None:
+        is_new = not (self._begun or self.cycle)
+        if self.flow.read_paused or not (is_new or self._begun):
+            self._pace.rested(now)
+            return
+        waited = self._pace.waited(self.scope, now)
+        if is_new:
+            if self._pace.is_late(waited):
+                self.transport.close()
+        elif self._in_head:
+            if self._pace.is_late(waited):
+                self._refuse(408, f"the head of the request did not come within {self._express.patience:g} s", "Slow")
+        elif self._order is not None and waited > self._order.timeout:
+            self._end_early(DeadlineError(TOO_LATE))
+        elif self._pace.is_slow(waited, self._came):
+            self._refuse(408, f"the body of the request comes at less than {RATE:,} bytes a second", "Slow")
+
+    def _end_early(self, error: DigitscopeError) -> None:
+        """Answers what `Express` was to answer, though it has not come to its end, as the last of the connection."""
         order = self._order or self._asked
         self._order = None
         if order is not None:
-            self._send(self._express.ended(order, NotReadyError("the service ends"), self._started))
+            self._direct.keep_alive = False
+            self._send(self._express.ended(order, error, self._started))
+
+    def _hold(self, size: int) -> OverloadedError | None:
+        """Counts a body of so many bytes as held until it is answered, or says why it cannot be."""
+        more = min(size, self._express.longest_body) - self._held
+        if size <= _SMALL_BODY or more <= 0:
+            return None
+        refusal = self._express.hold(self._caller, more)
+        if refusal is None:
+            self._held += more
+        return refusal
+
+    def _size(self) -> int:
+        """The bytes of the newest request's body, as far as is known."""
+        return max(self._came, declared_length(dict(self.headers).get(b"content-length", b"")))
+
+    def _let_go(self) -> None:
+        """No body is held any more."""
+        if self._held:
+            self._express.let_go(self._caller, self._held)
+            self._held = 0
 
     def data_received(self, data: bytes) -> None:
         """Something came."""
@@ -87,26 +246,22 @@ class Connection(HttpToolsProtocol):
             else:
                 self._refuse(400, "what came is no request of HTTP/1.1")
         else:
-            if self._begun and self._beside > _LONGEST_HEAD:
-                part = "head" if self._in_head else "trailer"
-                self._refuse(431, f"the {part} of the request has more than {_LONGEST_HEAD:,} bytes")
-            elif self._begun and self._order is not None and self._length > self._held:
-                self._hold(self._order)
+            if self._begun:
+                self._go_on()
 
-    def _hold(self, order: Order) -> None:
-        """Counts what has come of a body that waits for its rest, or refuses the request if too much is held."""
-        refusal = self._express.hold(self._caller, self._length - self._held)
-        if refusal is None:
-            self._held = self._length
+    def _go_on(self) -> None:
+        """Looks at a request of which more is to come."""
+        if self._beside > _LONGEST_HEAD:
+            part = "head" if self._in_head else "trailer"
+            self._refuse(431, f"the {part} of the request has more than {_LONGEST_HEAD:,} bytes")
+        elif (order := self._order) is None:
             return
-        self._let_go()
-        self._order, self._turned_away, self._body = None, order, []
-        self._send(self._express.ended(order, refusal, self._started))
-
-    def _let_go(self) -> None:
-        if self._held:
-            self._express.let_go(self._caller, self._held)
-            self._held = 0
+        elif order.timeout < self._express.timeout:
+            self._pass_on()  # where that is watched to the millisecond
+        elif (refusal := self._hold(self._size())) is not None:
+            self._let_go()
+            self._order, self._turned_away, self._body = None, order, []
+            self._send(self._express.ended(order, refusal, self._started))
 
     def _is_under_way(self) -> bool:
         """Whether the newest request has not been answered yet."""
@@ -123,16 +278,16 @@ class Connection(HttpToolsProtocol):
         if order is None or len(data) - end != length:
             return False
         self._resting = None
-        self._begin(keep_alive=True)
+        self._begin(keep_alive=not self._last)
         if self._turn_away(order, length) or self._answer(order, data[end:]):
             return True
         del self._express.heads[data[:end]]
         self._unsuited = True
         return False
 
-    def _refuse(self, status: int, sentence: str) -> None:
+    def _refuse(self, status: int, sentence: str, reason: str = "Malformed") -> None:
         """Answers what cannot be read, and ends the connection behind the answers that are under way."""
-        self._express.unread(status)
+        self._express.unread(status, reason)
         in_body = self._begun and not self._in_head
         if in_body and self.pipeline:
             self.pipeline.popleft()  # what is broken has waited there
@@ -152,7 +307,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._begun, self._in_head, self._resting = True, True, None
+        self._begun, self._in_head, self._resting, self._came = True, True, None, 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -166,10 +321,17 @@ class Connection(HttpToolsProtocol):
         if not special and not self._is_busy():
             self._order = self._express.order(self.parser.get_method(), self.url, self.headers)
         if self._order is None:
+            self.scope[STARTED] = time.perf_counter()  # type: ignore[literal-required]
             super().on_headers_complete()
+            for name, value in self.headers:
+                if name == b"content-length" and len(value) > 4:
+                    self._hold_for_application()
+            if self._last:
+                self.cycle.keep_alive = False
         else:
             self._body, self._length = [], 0
-            self._begin(keep_alive=self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive())
+            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+            self._begin(keep_alive=keep_alive and not self._last)
             # Where the connection is to end behind the answer, that waits for the whole request: a client who is still
             # sending when it ends may lose the answer (RFC 9112, section 9.6).
             length = declared_length(self._order.fields.get(b"content-length", b""))
@@ -181,10 +343,15 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of a body came."""
         self._beside = 0
+        self._came += len(body)
         if self._turned_away is not None:
             self._length += len(body)
+            if self._length > self._express.longest_body:
+                self.transport.close()
             return
         if self._order is None:
+            if self._came > _SMALL_BODY and not self.cycle.response_complete:
+                self._hold_for_application()
             super().on_body(body)
             return
         self._body.append(body)
@@ -195,7 +362,6 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request has come to its end."""
         self._begun, self._beside = False, 0
-        self._let_go()
         order = self._order
         if self._turned_away is not None:
             self._learn(self._turned_away)
@@ -253,9 +419,18 @@ class Connection(HttpToolsProtocol):
         self._let_go()
         self._order = None
         self._direct.response_complete = True
+        self.scope[STARTED] = self._started  # type: ignore[literal-required]
         super().on_headers_complete()
         self.cycle.keep_alive = self._direct.keep_alive  # no more, if the service was told to end meanwhile
+        self._hold_for_application()
         super().on_body(b"".join(self._body))
+
+    def _hold_for_application(self) -> None:
+        """Counts a body as held, or has the application say that it cannot be; then no more of it is read."""
+        refusal = self._hold(self._size())
+        if refusal is not None:
+            self.scope[FULL] = refusal  # type: ignore[literal-required]
+            self.cycle.keep_alive = False
 
     def _send(self, answer: Answer) -> None:
         """Sends what `Express` has answered."""
@@ -276,6 +451,8 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer has ended."""
         self._whole.flush()
+        if self._held:
+            self._let_go()
         self._resting = self.loop.time()
         if self.timeout_keep_alive_task is None or self.pipeline or self._whole.is_closing():
             super().on_response_complete()
@@ -343,8 +520,10 @@ class _Whole:
     uvicorn writes them one by one, which makes two system calls, two segments and two wake-ups of the client.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, end: Callable[[asyncio.Transport], None]) -> None:
+        """`end` ends the connection behind what has been written."""
         self._transport = transport
+        self._end = end
         self._head = b""
         self.write_at_once = transport.write
         self.is_closing = transport.is_closing  # found without __getattr__, which is slow
@@ -369,8 +548,74 @@ class _Whole:
 
     def close(self) -> None:
         """Ends the connection, once everything is sent."""
-        self.flush()
+        if not self.is_closing():
+            self.flush()
+            self.is_closing = _certainly
+            self._end(self._transport)
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes have not been handed to the system yet."""
+        return self._transport.get_write_buffer_size()
+
+    def unread(self) -> int:
+        """How many bytes the other side has not taken yet, those that the system has among them.
+
+        The system asks for more only when a third of its megabytes is free, so that what is here says little of a
+        reader's pace.
+        """
+        opened = self._transport.get_extra_info("socket")
+        taken = b"\0\0\0\0"
+        if opened is not None and sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                taken = fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, taken)
+        return self._transport.get_write_buffer_size() + int.from_bytes(taken, sys.byteorder)
+
+    def cut(self) -> None:
+        """Ends the connection, once everything is sent, and reads nothing more."""
         self._transport.close()
+
+    def abort(self) -> None:
+        """Ends the connection at once. Not even the system keeps what has not been read."""
+        opened = self._transport.get_extra_info("socket")
+        if opened is not None:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(opened.fileno())) as copied:
+                copied.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    def is_waiting(self) -> bool:
+        """Whether something has come that has not been read."""
+        opened = self._transport.get_extra_info("socket")
+        if opened is None or not hasattr(select, "poll"):
+            return False
+        poll = select.poll()
+        poll.register(opened.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+def _certainly() -> bool:
+    return True
+
+
+class _Lingering(asyncio.Protocol):
+    """What a connection becomes behind its last answer: what comes is thrown away."""
+
+    def __init__(self, connection: Connection, over: asyncio.TimerHandle) -> None:
+        """`over` ends it, however long the other side goes on."""
+        self._connection = connection
+        self._over = over
+
+    def pause_writing(self) -> None:
+        """The other side does not read fast enough."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It reads on."""
+        self._connection.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._over.cancel()
+        self._connection.connection_lost(exc)

@@ -7,7 +7,7 @@
     │   ├── TooLargeError       beyond a limit, which the message names
     │   └── NotAPictureError    the bytes are no picture that is read here
     ├── OverloadedError         more is waiting than can be answered in time
-    ├── DeadlineError           the time that the caller gave has passed
+    ├── DeadlineError           the time that the request may take has passed
     ├── GoneError               the caller has gone before the answer
     ├── NotReadyError           the model is not loaded, or no longer
     ├── EngineError             the engine failed while it ran
@@ -48,7 +48,7 @@ class OverloadedError(DigitscopeError):
 
 
 class DeadlineError(DigitscopeError):
-    """The time that the caller gave has passed."""
+    """The time that the request may take has passed."""
 
 
 class GoneError(DigitscopeError):

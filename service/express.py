@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from service.answer import Answer
-from service.call import Head, declared_length, media_type, too_much_held
+from service.call import Head, declared_length, media_type, time_allowed
 from service.errors import DigitscopeError, OverloadedError
 from service.image import PIXELS
 from service.intake import PREPARED
@@ -25,6 +25,7 @@ _KEPT = 1024  # heads
 _LONGEST_KEPT = 1024  # bytes of a head
 _PICTURES = "/v1/predict"
 _BINARY = b"inference-header-content-length"
+_AHEAD = time.monotonic() - time.perf_counter()  # of deadlines' clock; on Linux they are one, and this is nearly 0
 
 
 class Order(NamedTuple):
@@ -32,12 +33,14 @@ class Order(NamedTuple):
 
     Attributes:
         prepared: whether the body is digits as the network takes them, and so read in no time.
+        timeout: the seconds that it may take.
     """
 
     destination: Destination
     fields: dict[bytes, bytes]
     read: Reader
     prepared: bool
+    timeout: float
 
 
 class Express:
@@ -47,12 +50,26 @@ class Express:
         longest: the most bytes of a body that is answered here.
         heads: heads whose orders are known, each to its last byte, with the length of the body that follows. Most
             clients send the same again and again, and then nothing of it is parsed twice: 14 µs of those.
+        ending: how far the end of the service has come.
+        timeout: the most seconds that a request may take.
+        patience: how many seconds one waits for who is slow.
+        most_connections: how many may be open.
+        full_until: a time on the loop's clock before which none of them is to be asked again whether it rests.
+        longest_body: the most bytes of any body.
+        unsent: as `State` has it.
     """
 
     def __init__(self, shortcut: Shortcut, shared: State, journal: Journal) -> None:
         self._shortcut = shortcut
         self._shared = shared
         self._journal = journal
+        self.ending = shared.ending
+        self.timeout = shared.settings.timeout
+        self.patience = shared.settings.patience
+        self.most_connections = shared.settings.max_connections
+        self.full_until = 0.0
+        self.longest_body = shared.settings.max_body
+        self.unsent = shared.unsent
         self.longest = min(_LONGEST, shared.settings.max_body)
         self.heads: dict[bytes, tuple[Order, int]] = {}
 
@@ -66,11 +83,12 @@ class Express:
         if declared_length(by_name.get(b"content-length", b"")) > self.longest:
             return None
         try:
+            timeout = time_allowed(by_name, self.timeout)
             read = destination.reader(Head(query, destination.parameters, by_name, self._shared))
         except Exception:  # whatever it is, the application meets it too, and says what is wrong
             return None
         prepared = media_type(by_name) == PREPARED or _BINARY in by_name
-        return None if read is None else Order(destination, by_name, read, prepared)
+        return None if read is None else Order(destination, by_name, read, prepared, timeout)
 
     def learn(self, head: bytes, order: Order, length: int) -> None:
         """Keeps a head, which a body of so many bytes follows, for those to come that are the same."""
@@ -122,7 +140,8 @@ class Express:
             if work is None:
                 return False
             errand.work = work
-            deadline = None if work.timeout is None else time.monotonic() + work.timeout
+            timeout = order.timeout if work.timeout is None else min(work.timeout, order.timeout)
+            deadline = started + timeout + _AHEAD
             predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone, caller=caller)
         except Exception as error:  # whatever it is
             errand.set_exception(error)
@@ -132,7 +151,7 @@ class Express:
         """Counts so many bytes more of a caller's bodies as held, or says why they cannot be."""
         bodies, most = self._shared.bodies, self._shared.settings.max_held
         if not bodies.fits(caller, length, most):
-            return too_much_held(bodies.total, most)
+            return OverloadedError(f"bodies of {bodies.total:,.0f} bytes are held already, of {most:,} at most")
         bodies.take(caller, length)
         return None
 
@@ -148,9 +167,9 @@ class Express:
         _end(self._journal, request_id, order, answer.status_code, started)
         return answer
 
-    def unread(self, status: int) -> None:
+    def unread(self, status: int, reason: str = "Malformed") -> None:
         """Counts what came and could not be read, by the status that it is answered by."""
-        self._shared.metrics.refused("Malformed")
+        self._shared.metrics.refused(reason)
         self._shared.metrics.answered(UNKNOWN, "", status, 0.0)
 
     def failed(self, error: Exception) -> None:

@@ -3,9 +3,33 @@
 A worker has several: libuv accepts one connection a socket in each turn of its loop, and a busy loop has few turns.
 """
 
+import contextlib
+import ctypes
+import select
 import socket
+import struct
+import sys
+from collections.abc import Sequence
+
+if sys.platform == "linux":
+    import resource
 
 _BACKLOG = 2048
+_SO_ATTACH_FILTER = 26  # of Linux, socket(7)
+_NO_SYN = (  # BPF (Linux, Documentation/networking/filter.rst) on a segment of TCP: each is code, jt, jf, k
+    (0x30, 0, 0, 13),  # load the byte of the flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # then drop it
+    (0x06, 0, 0, 0xFFFFFFFF),  # else keep it
+)
+
+
+def allow_connections() -> None:
+    """Lets the process have as many descriptors open as the system lets it, which by default is more than it has."""
+    if sys.platform == "linux":
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def free_port(host: str, port: int) -> int:
@@ -45,6 +69,30 @@ def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
             opened.close()
         raise
     return sockets
+
+
+def refuse_new(listening: socket.socket) -> None:
+    """Has the system drop whatever asks for a connection from now on, where it is Linux.
+
+    Those that stand already may be accepted still, and none is lost: who has just asked asks again a second later, and
+    is refused by then, or comes to another service on the port.
+    """
+    program = b"".join(struct.pack("HBBI", *instruction) for instruction in _NO_SYN)
+    buffer = ctypes.create_string_buffer(program, len(program))
+    with contextlib.suppress(OSError):
+        listening.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_NO_SYN), ctypes.addressof(buffer))
+        )
+
+
+def are_waiting(listening: Sequence[socket.socket]) -> bool:
+    """Whether connections stand that have not been accepted yet."""
+    if not hasattr(select, "poll"):  # on Windows
+        return False
+    poll = select.poll()
+    for opened in listening:
+        poll.register(opened, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def url(listening: socket.socket) -> str:

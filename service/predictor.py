@@ -60,8 +60,18 @@ class Predictor:
         spending: the time that goes into reading what has come, on the event loop.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, executor: Executor | None = None) -> None:
-        """`executor` is the one thread that a GPU's engine was opened in, which all its runs are made in."""
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        metrics: Metrics,
+        executor: Executor | None = None,
+        permit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`executor` is the one thread that a GPU's engine was opened in, which all its runs are made in.
+
+        `permit` raises OverloadedError where no more is to be looked at inside.
+        """
         self.engine = engine
         self.model_name = {"name": engine.manifest.name, "version": engine.manifest.version}
         self.model_json = to_json(self.model_name)
@@ -86,7 +96,7 @@ class Predictor:
         self._reading = Background(
             "be read", _WAITING_PICTURES, _PATIENCE, few=_FEW_PICTURES, threads=available_cpus(), yields=False
         )
-        self._background = Background("look inside the network", _WAITING_INSPECTIONS)
+        self._background = Background("look inside the network", _WAITING_INSPECTIONS, permit=permit)
 
     def read_small(self, data: bytes, preprocess: Preprocess) -> Seen | None:
         """What `read` returns, of a picture that is read at once; None of a larger one.

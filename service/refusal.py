@@ -26,6 +26,9 @@ STATUSES: dict[type[DigitscopeError], int] = {
 FAILURE = "the service failed on this request; its log has the cause"
 """What is said where nothing else is known."""
 
+TOO_LATE = "the time given for the request has passed"
+"""What is said where work was ended by the clock."""
+
 _RETRY_AFTER = (b"retry-after", b"1")  # seconds
 _log = structlog.get_logger("digitscope")
 

@@ -50,12 +50,20 @@ class Settings(BaseSettings):
         default=1, ge=0, description="CPU threads of one run in each worker; 0 for the CPUs that the process may use"
     )
     max_body: int = Field(default=32 * 2**20, ge=1, description="bytes of a request's body")
-    max_held: int = Field(
-        default=128 * 2**20, ge=1, description="bytes of requests' bodies that a worker holds at once"
-    )
     max_pixels: int = Field(default=4096 * 4096, ge=64, description="pixels of a picture")
     max_files: int = Field(default=64, ge=1, description="pictures in a multipart request")
     max_images: int = Field(default=256, ge=1, description="digits in a request, prepared or found in its pictures")
+    max_connections: int = Field(
+        default=4096, ge=1, description="connections of a worker; with more, one that rests is closed, or else refused"
+    )
+    max_held: int = Field(
+        default=128 * 2**20, ge=1, description="bytes of all bodies beyond 64 KB that a worker holds at once"
+    )
+    max_unsent: int = Field(
+        default=128 * 2**20,
+        ge=1,
+        description="bytes of answers that may wait to be read in a worker before large ones are refused by 503",
+    )
     max_batch: int = Field(
         default=0,
         ge=0,
@@ -72,6 +80,21 @@ class Settings(BaseSettings):
         default=30,
         gt=0,
         description="milliseconds that the engine may need for what waits; with more, a request is refused by 503",
+    )
+    timeout: float = Field(
+        default=60,
+        gt=0,
+        description="seconds that a request may take as a whole, its body's coming included; a caller may give it less",
+    )
+    patience: float = Field(
+        default=10,
+        gt=0,
+        description="seconds for a request's head, and until who sends or reads less than 1 KB a second is cut off",
+    )
+    drain_delay: float = Field(
+        default=0,
+        ge=0,
+        description="seconds between the signal to end and the end itself, in which it is not ready but still serves",
     )
     access_log: bool = Field(default=False, description="log a line for each request")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -6,8 +6,6 @@ them; here each other caller waits for one.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class Turns:
@@ -17,16 +15,8 @@ class Turns:
         self._free = places
         self._waiting: dict[str | None, deque[asyncio.Future[None]]] = {}  # by caller, whose turn is next first
 
-    @asynccontextmanager
-    async def turn(self, caller: str | None) -> AsyncIterator[None]:
-        """Waits for a place, and has it meanwhile."""
-        await self._take(caller)
-        try:
-            yield
-        finally:
-            self._give()
-
-    async def _take(self, caller: str | None) -> None:
+    async def take(self, caller: str | None) -> None:
+        """Waits for a place, which is to be given back."""
         if self._free:  # and so nobody waits
             self._free -= 1
             return
@@ -36,10 +26,11 @@ class Turns:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():  # the place came at the same moment
-                self._give()
+                self.give()
             raise
 
-    def _give(self) -> None:
+    def give(self) -> None:
+        """Gives a place back: to whose turn it is."""
         while self._waiting:
             caller = next(iter(self._waiting))
             own = self._waiting.pop(caller)

@@ -53,7 +53,7 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready")
 async def ready(state: SharedState) -> Response:
     """Tells whether predictions are answered: the model is loaded, verified and warmed, and its last run went well."""
-    is_ready = state.loaded is not None and await state.loaded.is_ready()
+    is_ready = await state.is_ready()
     return json_answer({"ready": is_ready}, 200 if is_ready else 503)
 
 
@@ -72,9 +72,9 @@ async def model_metadata(predictor: NamedPredictor) -> dict[str, Any]:
 
 @router.get("/models/{model}/ready")
 @router.get("/models/{model}/versions/{version}/ready")
-async def model_ready(predictor: NamedPredictor) -> Response:
+async def model_ready(state: SharedState, predictor: NamedPredictor) -> Response:
     """Tells whether the model answers predictions."""
-    is_ready = await predictor.is_ready()
+    is_ready = await state.is_ready()
     return json_answer({"name": predictor.engine.manifest.name, "ready": is_ready}, 200 if is_ready else 503)
 
 
@@ -150,6 +150,8 @@ async def infer(call: Call) -> Response:
         limit = min(shared.settings.max_body, longest_request(shared.settings.max_images))
         body = await run_in_threadpool(decompress, body, compressed, limit)
     inference = decode(body, _header_length(fields), manifest, shared.settings.max_images)
+    if inference.selection.layers:  # which take long, where a prediction is only ever late in the queue
+        call.hurry(inference.timeout)
     values = await execute(inference, predictor, call.gone)
     if inference.selection.layers:  # thousands of numbers an image
         return await run_in_threadpool(_answer, inference, values, manifest, fields)

@@ -56,7 +56,7 @@ async def kernels(
     shown = as_text(chosen.channels)
     tag = entity_tag(engine.manifest.sha256, layer, shown, form)
     caching = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept"}  # asked again, as a model may be replaced
-    if is_known(request.headers.get("If-None-Match", ""), tag):
+    if is_known(", ".join(request.headers.getlist("If-None-Match")), tag):
         return Response(status_code=304, headers=caching)
 
     def content() -> bytes:

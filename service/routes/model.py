@@ -98,5 +98,5 @@ def _beside(state: State, predictor: Predictor, name: str, media_type: str) -> R
 )
 async def metrics(state: SharedState) -> Response:
     """Everything that is counted, in Prometheus' text format."""
-    state.metrics.ready = state.loaded is not None and state.loaded.engine.healthy
+    state.metrics.ready = not state.ending.announced and state.loaded is not None and state.loaded.engine.healthy
     return Response(exposition(state.metrics), media_type=CONTENT_TYPE_LATEST)

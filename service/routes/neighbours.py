@@ -93,7 +93,7 @@ async def exemplars(
         manifest.sha256, index_file(manifest).sha256, predictor.engine.provider, chosen.name, channel, count
     )
     headers = {"ETag": tag, "Cache-Control": "no-cache"}  # kept, but asked for each time: another model may come
-    if is_known(request.headers.get("If-None-Match", ""), tag):
+    if is_known(", ".join(request.headers.getlist("If-None-Match")), tag):
         return Response(status_code=304, headers=headers)
 
     def content() -> bytes:

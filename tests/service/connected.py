@@ -54,6 +54,10 @@ class Unsent(asyncio.Transport):
         """Whether it has ended, or will."""
         return self._closing
 
+    def get_write_buffer_size(self) -> int:
+        """How much is not read yet."""
+        return self._unread
+
     def pause_reading(self) -> None:
         """No more is to come."""
         self.reading = False
@@ -76,6 +80,15 @@ class Unsent(asyncio.Transport):
         if self._paused:
             self._paused = False
             self.protocol.resume_writing()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Another protocol has what comes from now on."""
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
+    def write_eof(self) -> None:
+        """No more is sent; the other side, which sees it, closes."""
+        self.close()
 
     def close(self) -> None:
         """Ends the connection behind what was written."""

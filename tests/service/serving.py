@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from service.app import Application
 from service.connection import Connection
+from service.server import Watching
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
@@ -52,7 +53,7 @@ def serving(app: ASGIApp, *, lifespan: Literal["on", "off"] = "on", keep_alive: 
     )
     if isinstance(app, Application):
         config.http = cast("type[asyncio.Protocol]", partial(Connection, app.express))
-    server = uvicorn.Server(config)
+    server = Watching(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

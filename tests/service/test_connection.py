@@ -516,6 +516,22 @@ def test_what_there_is_no_time_left_for_is_told_so(driven: Driver, sent: bytes) 
     assert json.loads(answer.body) == {"error": "the service ends"}
 
 
+def test_what_the_application_has_no_time_left_for_is_told_so(driven: Driver) -> None:
+    """At the end of the grace period what it works on, or waits for, is a 504, as the last of its connection."""
+
+    async def drive() -> list[Answer]:
+        connected = Connected(driven.app)
+        connected.feed(FEATURES[:-1])
+        await asyncio.sleep(0.05)  # so that the application has begun
+        connected.protocol.shutdown()
+        connected.protocol.give_up()
+        return await connected.answered(1)
+
+    (answer,) = driven.run(drive())
+    assert answer.status == 504 and answer.header("connection") == "close"
+    assert json.loads(answer.body) == {"error": "the time given for the request has passed"}
+
+
 @pytest.mark.parametrize("request_", [THIN, BAD, LIVE, THIN + LIVE, BAD + THIN])
 def test_who_reads_no_answers_is_read_no_further(driven: Driver, request_: bytes) -> None:
     """What waits of a client that sends without end stays within one packet, and all is answered when it reads."""

@@ -784,40 +784,40 @@ def test_a_connection_that_is_to_end_is_refused_behind_its_body(narrow: Driver) 
 def test_a_broken_body_of_a_refused_request_ends_the_connection(own: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is one answer to it, the one that it has, and no second one."""
     state = own.app.state.digitscope
-    monkeypatch.setattr(state, "settings", state.settings.model_copy(update={"max_held": 500}))
+    monkeypatch.setattr(state, "settings", state.settings.model_copy(update={"max_held": 70_000}))
     opening = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     async def drive() -> list[Answer]:
         connected = Connected(own.app)
-        connected.feed(opening + b"200\r\n" + bytes(512) + b"\r\n")
+        connected.feed(opening + b"12000\r\n" + bytes(0x12000) + b"\r\n")
         assert [answer.status for answer in connected.answers()] == [503]
         connected.feed(b"no length\r\n")
         assert connected.transport.is_closing()
         return connected.answers()
 
     (answer,) = own.run(drive())
-    assert json.loads(answer.body) == {"error": "bodies of 0 bytes are held already, of 500 at most"}
+    assert json.loads(answer.body) == {"error": "bodies of 0 bytes are held already, of 70,000 at most"}
     assert state.bodies.total == 0
 
 
 def test_what_waits_for_its_rest_is_held_within_bounds(own: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit whoever sends more is refused; what was sent is forgotten, as that of whoever goes is."""
     state = own.app.state.digitscope
-    monkeypatch.setattr(state, "settings", state.settings.model_copy(update={"max_held": 1500}))
-    request = whole(INFER, bytes(2 * 784), RAW)
+    monkeypatch.setattr(state, "settings", state.settings.model_copy(update={"max_held": 160_000}))
+    request = whole(INFER, bytes(100 * 784), RAW)
     end = request.index(b"\r\n\r\n") + 4
 
     async def drive() -> list[int]:
         first, second, third = (Connected(own.app) for _ in range(3))
         first.feed(request[: end + 1000])
-        assert state.bodies.total == 1000
+        assert state.bodies.total == 78_400
         second.feed(request[:end], request[end : end + 400])
         third.feed(request[: end + 700])
-        assert [answer.status for answer in third.answers()] == [503] and state.bodies.total == 1400
+        assert [answer.status for answer in third.answers()] == [503] and state.bodies.total == 156_800
         first.feed(request[end + 1000 :])
         third.feed(request[end + 700 :] + request)
         statuses = [answer.status for answer in await first.answered(1) + await third.answered(2)]
-        assert state.bodies.total == 400
+        assert state.bodies.total == 78_400
         second.transport.lose(None)
         await asyncio.sleep(0)
         assert state.bodies.total == 0

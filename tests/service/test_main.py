@@ -45,6 +45,50 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
         assert running.popen.wait(20) == 0
 
 
+def test_it_drains_before_it_ends(tmp_path: Path) -> None:
+    """For as long as it was told it is not ready and still answers all, on new connections, too, each time the last."""
+    with (
+        process(tmp_path / "log", "--provider", "cpu", "--drain-delay", "3") as running,
+        httpx.Client(base_url=running.url, trust_env=False) as client,
+    ):
+        for path in ("/v2/health/ready", "/v2/models/digits/ready"):
+            assert client.get(path).status_code == 200
+        told = time.monotonic()
+        running.popen.terminate()
+        while "Connection" not in (answer := client.get("/v2/health/ready")).headers:
+            assert time.monotonic() < told + 60
+        assert answer.status_code == 503 and answer.json() == {"ready": False}
+        answers = [
+            client.post("/v1/predict", content=PICTURE),
+            client.get("/v2/models/digits/ready"),
+            client.get("/v2/health/live"),
+            client.get("/metrics"),
+            client.post(
+                "/v2/models/digits/infer", content=bytes(784), headers={"Inference-Header-Content-Length": "0"}
+            ),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 503, 200, 200, 200]
+        assert "digitscope_ready 0.0" in answers[3].text
+        assert {answer.headers["Connection"] for answer in answers} == {"close"}
+        assert running.popen.wait(20) == 0
+        assert time.monotonic() - told >= 3
+        assert "Traceback" not in running.log.read_text()
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    """Also while it drains, and though a request waits that would hold it up."""
+    with (
+        process(tmp_path / "log", "--provider", "cpu", "--drain-delay", "600") as running,
+        socket.create_connection(("127.0.0.1", running.port), 20) as connection,
+    ):
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        running.popen.terminate()
+        while httpx.get(f"{running.url}/v2/health/ready", trust_env=False).status_code == 200:
+            time.sleep(0.01)
+        running.popen.terminate()
+        assert running.popen.wait(20) == 0
+
+
 def test_settings_reach_the_service(tmp_path: Path) -> None:
     """Flags and variables change what runs."""
     with process(tmp_path / "log", "--threads", "1", DIGITSCOPE_PROVIDER="cpu", DIGITSCOPE_MAX_BODY="99") as running:

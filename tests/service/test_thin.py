@@ -153,7 +153,7 @@ def test_head_has_no_body_and_the_connection_goes_on(client: httpx.Client, path:
     with Wire(client) as wire:
         wire.send(head("HEAD", path) + head("GET", "/v2/health/live"))
         first = wire.answer("HEAD")
-        assert first.status == (404 if path == "/nothing" else 405) and first.body == b""
+        assert first.status == {"/nothing": 404, "/v2/health/live": 200}.get(path, 405) and first.body == b""
         assert json.loads(wire.answer("GET").body) == {"live": True}
 
 

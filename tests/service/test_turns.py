@@ -1,7 +1,8 @@
 """Turns: so many at once, each caller in turn, and no place is lost."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,12 +11,22 @@ from service.turns import Turns
 from tests.service.asgi import finish
 
 
+@asynccontextmanager
+async def turn(turns: Turns, caller: str | None) -> AsyncIterator[None]:
+    """Has a place meanwhile."""
+    await turns.take(caller)
+    try:
+        yield
+    finally:
+        turns.give()
+
+
 async def served(turns: Turns, callers: Sequence[str | None]) -> list[str | None]:
     """The order in which callers have their turns who all ask at once."""
     order: list[str | None] = []
 
     async def ask(caller: str | None) -> None:
-        async with turns.turn(caller):
+        async with turn(turns, caller):
             order.append(caller)
             await asyncio.sleep(0)
 
@@ -37,7 +48,7 @@ def test_those_of_one_caller_are_served_in_order() -> None:
         turns, order = Turns(2), list[int]()
 
         async def ask(number: int) -> None:
-            async with turns.turn("a"):
+            async with turn(turns, "a"):
                 order.append(number)
                 await asyncio.sleep(0)
 
@@ -57,7 +68,7 @@ def test_no_place_is_lost(places: int, asked: list[tuple[str | None, bool]]) -> 
 
         async def ask(caller: str | None) -> None:
             nonlocal inside
-            async with turns.turn(caller):
+            async with turn(turns, caller):
                 inside += 1
                 assert inside <= places
                 try:
@@ -87,10 +98,10 @@ def test_a_place_that_comes_as_the_wait_is_cancelled_goes_on() -> None:
         turns, order = Turns(1), list[str]()
 
         async def ask(name: str) -> None:
-            async with turns.turn(name):
+            async with turn(turns, name):
                 order.append(name)
 
-        async with turns.turn("first"):
+        async with turn(turns, "first"):
             waits, after = asyncio.ensure_future(ask("waits")), asyncio.ensure_future(ask("after"))
             await asyncio.sleep(0)
         waits.cancel()  # its place is there already

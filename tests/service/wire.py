@@ -2,9 +2,10 @@
 
 import http.client
 import io
+import json
 import socket
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -31,6 +32,10 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+    def json(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.body)
 
 
 class Wire:

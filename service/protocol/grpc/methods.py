@@ -29,12 +29,13 @@ async def server_live(_state: State, _request: Message, _call: ServicerContext) 
 
 async def server_ready(state: State, _request: Message, _call: ServicerContext) -> Message:
     """Tells whether predictions are answered."""
-    return pb.ServerReadyResponse(ready=state.loaded is not None and await state.loaded.is_ready())
+    return pb.ServerReadyResponse(ready=await state.is_ready())
 
 
 async def model_ready(state: State, request: Message, _call: ServicerContext) -> Message:
     """Tells whether the model answers predictions."""
-    return pb.ModelReadyResponse(ready=await _named(state, request.name, request.version).is_ready())
+    _named(state, request.name, request.version)
+    return pb.ModelReadyResponse(ready=await state.is_ready())
 
 
 async def server_metadata(_state: State, _request: Message, _call: ServicerContext) -> Message:

@@ -14,15 +14,19 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
 from service.caller import CALLER, caller_of
-from service.errors import AddressError, DigitscopeError, MalformedError
+from service.errors import AddressError, DeadlineError, DigitscopeError, MalformedError
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.codes import CODES
 from service.protocol.grpc.methods import METHODS, Message
-from service.refusal import FAILURE, STATUSES, note, sentence
+from service.refusal import FAILURE, STATUSES, TOO_LATE, note, sentence
 from service.state import State
 
-_GRACE = 1.0  # seconds for calls under way at the end, after those over HTTP have had theirs
+_GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
+_STREAMS = 128  # calls at once on a connection; more wait in the client
+_METADATA = 16384  # bytes of a call's metadata
+_ALIVE = 20_000  # milliseconds after which a silent client is asked whether it is there, and for its answer to that
+_QUIET = 0.5  # seconds: a stream of which no request is under way is ended after as long
 _GONE = 499
 _PUSHBACK = (("grpc-retry-pushback-ms", "1000"),)  # what Retry-After is over HTTP, for clients that try again
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -42,10 +46,16 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
     server = grpc.aio.server(
         options=(
             ("grpc.max_receive_message_length", settings.max_body),
+            ("grpc.max_concurrent_streams", _STREAMS),
+            ("grpc.max_metadata_size", _METADATA),
+            ("grpc.absolute_max_metadata_size", _METADATA),
+            ("grpc.keepalive_time_ms", _ALIVE),
+            ("grpc.keepalive_timeout_ms", _ALIVE),
             ("grpc.so_reuseport", int(shared)),  # gRPC's default, which would let two services share a port unnoticed
         )
     )
-    handlers = {method.name: _Handler(method, state).rpc() for method in _SERVICE.methods}
+    resting: set[asyncio.Task[None]] = set()
+    handlers = {method.name: _Handler(method, state, resting).rpc() for method in _SERVICE.methods}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
     try:
         server.add_insecure_port(f"{host}:{settings.grpc_port}")
@@ -53,10 +63,25 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
         raise AddressError(f"cannot listen for gRPC on {host}:{settings.grpc_port}") from error
     await server.start()
     _log.info(f"running on grpc://{host}:{settings.grpc_port}")
+    stopping = asyncio.create_task(_stop(server, state, resting))
     try:
         yield
     finally:
         await server.stop(_GRACE)
+        stopping.cancel()
+
+
+async def _stop(server: grpc.aio.Server, state: State, resting: set[asyncio.Task[None]]) -> None:
+    """Takes no more calls from the beginning of the end, and waits for those under way; clients are told (GOAWAY).
+
+    A stream that says nothing is under way without end, and is not waited for.
+    """
+    await state.ending.begun.wait()
+    stopping = asyncio.create_task(server.stop(_GRACE))
+    await asyncio.sleep(_QUIET)
+    for stream in resting:
+        stream.cancel()
+    await stopping
 
 
 class _Outcome(NamedTuple):
@@ -74,13 +99,14 @@ class _Outcome(NamedTuple):
 class _Handler:
     """One method as gRPC calls it, with bytes: what cannot be read is refused here, and answers are counted."""
 
-    def __init__(self, method: Message, state: State) -> None:
-        """`method` is its descriptor."""
+    def __init__(self, method: Message, state: State, resting: set[asyncio.Task[None]]) -> None:
+        """`method` is its descriptor; `resting` has the streams of which no request is under way."""
         self._request = GetMessageClass(method.input_type)
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
         self._route = ROUTES[method.name]
         self._state = state
+        self._resting = resting
 
     def rpc(self) -> grpc.RpcMethodHandler:
         """What is registered."""
@@ -97,11 +123,26 @@ class _Handler:
 
     async def _stream(self, requests: AsyncIterator[bytes], call: ServicerContext) -> AsyncIterator[bytes]:
         # One after the other: the answers of a stream come in the order of its requests, and a bad one ends nothing.
-        async for data in requests:
-            outcome = await self._outcome(data, call)
-            if outcome.answer is None:
-                outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
-            yield outcome.serialized()
+        begun = self._state.ending.begun
+        stream = cast("asyncio.Task[None]", asyncio.current_task())
+        self._resting.add(stream)
+        try:
+            async for data in requests:
+                self._resting.discard(stream)
+                outcome = await self._outcome(data, call)
+                if outcome.answer is None:
+                    outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
+                yield outcome.serialized()
+                if begun.is_set():
+                    break
+                self._resting.add(stream)
+        except asyncio.CancelledError:
+            if not begun.is_set():
+                raise
+        finally:
+            self._resting.discard(stream)
+        if begun.is_set():
+            await call.abort(grpc.StatusCode.UNAVAILABLE, "the service ends", _PUSHBACK)
 
     async def _outcome(self, data: bytes, call: ServicerContext) -> _Outcome:
         metrics = self._state.metrics
@@ -109,7 +150,11 @@ class _Handler:
         CALLER.set(_caller(call.peer()))
         status = 500
         try:
-            answer = await self._run(self._state, self._read(data), call)
+            try:
+                async with asyncio.timeout(self._state.settings.timeout):
+                    answer = await self._run(self._state, self._read(data), call)
+            except TimeoutError as error:
+                raise DeadlineError(TOO_LATE) from error
             status = 200
             return _Outcome(answer)
         except DigitscopeError as error:
