@@ -1,18 +1,25 @@
 # Two targets: `cpu`, the default, and `gpu`. The environment is built in one stage and copied into another, so that no
 # compiler, no pip and no cache of a build stays behind.
+# Where a registry can be asked, by digest: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
-# The environment has no pip of its own: the image's installs into it, and stays behind.
-RUN python3 -m venv --without-pip /opt/digitscope
+ENV PIP_NO_CACHE_DIR=1 PATH=/opt/build/bin:$PATH
+COPY deploy/locks locks
+RUN python3 -m venv /opt/build && pip install --require-hashes -r locks/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
+# The environment has no pip of its own: the build's installs into it, and stays behind. The batch client is not in the
+# image, and so its command has nothing to run.
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
+  && python3 -m venv --without-pip /opt/digitscope \
+  && pip --python /opt/digitscope/bin/python install --no-deps wheels/*.whl \
+  && rm /opt/digitscope/bin/digitscope-batch
 
 FROM build AS build-cpu
-# The batch client is not in the image, and so its command has nothing to run.
-RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[cpu,grpc]" \
-  && rm /opt/digitscope/bin/digitscope-batch
+RUN pip --python /opt/digitscope/bin/python install --require-hashes -r locks/cpu.txt \
+  && cyclonedx-py environment --output-reproducible -o /opt/digitscope/sbom.json /opt/digitscope/bin/python
 
 FROM ${PYTHON_IMAGE} AS runtime
 ENV DIGITSCOPE_HOST=0.0.0.0 DIGITSCOPE_PORT=8000 DIGITSCOPE_MODELS=/models PYTHONUNBUFFERED=1
@@ -28,8 +35,8 @@ FROM runtime AS cpu
 COPY --from=build-cpu /opt/digitscope /opt/digitscope
 
 FROM build AS build-gpu
-RUN python3 -m pip --python /opt/digitscope/bin/python install --no-cache-dir ".[gpu,grpc]" \
-  && rm /opt/digitscope/bin/digitscope-batch
+RUN pip --python /opt/digitscope/bin/python install --require-hashes -r locks/gpu.txt \
+  && cyclonedx-py environment --output-reproducible -o /opt/digitscope/sbom.json /opt/digitscope/bin/python
 
 FROM runtime AS gpu
 # What the container toolkit hands in of the driver; asked for here, refused at start where there is none.
