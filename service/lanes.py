@@ -62,7 +62,10 @@ class Lanes:
     Attributes:
         session: the session.
         graphs: whether each lane is a CUDA graph.
+        sizes: of the lanes, in images.
     """
+
+    sizes = SIZES
 
     def __init__(
         self,
