@@ -87,7 +87,9 @@ class Lanes:
             for number, size in reversed(list(enumerate(SIZES, start=1)))
         ]
         for lane in self._lanes:
-            for _ in range(2):  # the first run chooses algorithms, and what it was captured as is then run once
+            for _ in range(
+                4
+            ):  # two choose algorithms and take memory, one is captured, and what it was captured as runs
                 lane.run()
         self._lanes.reverse()
 
