@@ -7,7 +7,7 @@ import numpy as np
 import structlog
 
 from service.engine import Engine, Images, Runtime
-from service.errors import ModelError
+from service.errors import ModelError, ProviderError
 from service.openvino import installed
 from service.runtime import CPU
 
@@ -30,7 +30,7 @@ def open_faster(open_with: Callable[[Runtime], Engine]) -> Engine:
         return engine
     try:
         other = open_with("openvino")
-    except ModelError as error:
+    except (ModelError, ProviderError) as error:
         _log.warning("OpenVINO is not taken", cause=str(error))
         return engine
     gain = _gain(engine, other)

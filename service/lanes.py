@@ -87,9 +87,8 @@ class Lanes:
             for number, size in reversed(list(enumerate(SIZES, start=1)))
         ]
         for lane in self._lanes:
-            for _ in range(
-                4
-            ):  # two choose algorithms and take memory, one is captured, and what it was captured as runs
+            # Two runs choose algorithms and take memory, one is captured, and what it was captured as is then run.
+            for _ in range(4 if graphs else 1):
                 lane.run()
         self._lanes.reverse()
 

@@ -52,22 +52,26 @@ class OpenVino:
         With `bfloat16`, what is float32 in the file is multiplied in bfloat16 and added up in float32.
 
         Raises:
-            ProviderError: OpenVINO is not installed, or the CPU does not compute in bfloat16.
+            ProviderError: OpenVINO is not installed, or does not load, or the CPU does not compute in bfloat16.
             ModelError: it cannot open the model.
         """
         if not installed():
             raise ProviderError(MISSING)
-        core = _openvino().Core()
+        try:
+            core = _openvino().Core()
+        except Exception as error:  # ImportError where a library of the system's is missing, else OpenVINO's own
+            raise ProviderError(f"OpenVINO is installed and does not load: {error}") from error
         if bfloat16 and not computes_bfloat16(core):
             name = core.get_property("CPU", "FULL_DEVICE_NAME")
             raise ProviderError(f"precision 'bf16' was asked for, and this CPU does not compute in it: {name}")
         self.version = version("openvino")
         self._lock = threading.Lock()
+        asked = "bf16" if bfloat16 else "f32"  # unasked it takes bf16 where there is one
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",  # else bf16 is taken unasked where there is one
+            "INFERENCE_PRECISION_HINT": asked,
             "ENABLE_CPU_PINNING": False,  # a worker goes where the system puts it
         }
         try:
@@ -75,9 +79,13 @@ class OpenVino:
             self._models = []  # in the order of SIZES
             for size in SIZES:
                 graph.reshape({source: [size, *graph.input(source).partial_shape[1:]]})
-                self._models.append(_Fixed(core.compile_model(graph, "CPU", options), source, tuple(outputs)))
+                compiled = core.compile_model(graph, "CPU", options)
+                self._models.append(_Fixed(compiled, source, tuple(outputs)))
+            got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         except Exception as error:  # OpenVINO's share no root but RuntimeError
             raise ModelError("OpenVINO cannot open the model") from error
+        if got != asked:
+            raise ProviderError(f"OpenVINO computes in {got} where {asked} was asked for")
 
     def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """The outputs for images uint8 (n, 1, 28, 28), each float32 (n, …), in memory of their own."""

@@ -13,7 +13,7 @@ from service import choice
 from service.app import open_engine
 from service.choice import open_faster
 from service.engine import Engine, Runtime
-from service.errors import ModelError
+from service.errors import ModelError, ProviderError
 from service.manifest import Manifest
 from service.settings import Settings
 from tests.service.serving import MODELS
@@ -87,13 +87,17 @@ def test_the_faster_is_taken_if_it_is_worth_it(
 
 
 @pytest.mark.usefixtures("clock")
-def test_one_that_answers_wrong_is_not_taken() -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [ModelError("the golden inputs are answered wrong"), ProviderError("OpenVINO is installed and does not load")],
+)
+def test_one_that_answers_wrong_or_not_at_all_is_not_taken(failure: Exception) -> None:
     """It is said, and ONNX Runtime serves."""
     usual = SimpleNamespace(provider="CPUExecutionProvider")
 
     def open_with(runtime: Runtime) -> Engine:
         if runtime == "openvino":
-            raise ModelError("the golden inputs are answered wrong")
+            raise failure
         return cast("Engine", usual)
 
     with structlog.testing.capture_logs() as lines:
@@ -102,7 +106,7 @@ def test_one_that_answers_wrong_is_not_taken() -> None:
         {
             "event": "OpenVINO is not taken",
             "log_level": "warning",
-            "cause": "the golden inputs are answered wrong",
+            "cause": str(failure),
         }
     ]
 

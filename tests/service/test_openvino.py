@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import httpx
 import numpy as np
@@ -76,6 +77,34 @@ def test_without_the_extra_it_does_not_open(model_bytes: bytes, manifest: Manife
         with pytest.raises(ProviderError) as refusal:
             Engine(model_bytes, manifest, provider=provider, runtime="openvino")
         assert str(refusal.value) == MISSING
+
+
+def test_an_openvino_that_does_not_load_is_said(
+    model_bytes: bytes, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library of the system's that it lacks is named, and there is no traceback of its own."""
+
+    def fail() -> None:
+        raise ImportError("libfoo.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(openvino, "find_spec", lambda _: object())
+    monkeypatch.setattr(openvino, "_openvino", fail)
+    with pytest.raises(ProviderError, match=r"^OpenVINO is installed and does not load: libfoo\.so\.1"):
+        Engine(model_bytes, manifest, provider="cpu", runtime="openvino")
+
+
+def test_a_precision_that_it_does_not_take_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What OpenVINO says that it compiled for counts, and not what it was asked for."""
+    runtime = MagicMock()
+    core = runtime.Core.return_value
+    core.get_property.return_value = ["FP32", "BF16"]
+    core.compile_model.return_value.get_property.return_value.get_type_name.return_value = "f32"
+    monkeypatch.setattr(openvino, "find_spec", lambda _: object())
+    monkeypatch.setattr(openvino, "version", lambda _: "1")
+    monkeypatch.setattr(openvino, "_openvino", lambda: runtime)
+    openvino.OpenVino(b"", "image", {}, threads=1, bfloat16=False)
+    with pytest.raises(ProviderError, match=r"^OpenVINO computes in f32 where bf16 was asked for$"):
+        openvino.OpenVino(b"", "image", {}, threads=1, bfloat16=True)
 
 
 def test_it_takes_no_gpus_place(model_bytes: bytes, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
