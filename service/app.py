@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import service
 from service.answer import json_answer
-from service.engine import Engine, usable_gpu
+from service.choice import open_faster
+from service.engine import Engine, Runtime, usable_gpu
 from service.errors import DigitscopeError, ModelError
 from service.express import Express
 from service.journal import Journal
@@ -161,10 +162,30 @@ def open_engine(settings: Settings) -> Engine:
     precision = _precision(settings, manifest)
     variant = None if precision == "fp32" else (precision, load_model(directory, manifest, precision))
     model = load_model(directory, manifest)
-    return Engine(model, manifest, provider=settings.provider, threads=settings.threads, variant=variant)
+    bfloat16 = settings.precision == "bf16"
+
+    def open_with(runtime: Runtime) -> Engine:
+        return Engine(
+            model,
+            manifest,
+            provider=settings.provider,
+            threads=settings.threads,
+            variant=variant,
+            runtime=runtime,
+            bfloat16=bfloat16,
+        )
+
+    if settings.runtime != "auto":
+        return open_with(settings.runtime)
+    if settings.precision == "auto":
+        return open_faster(open_with)
+    return open_with("openvino" if bfloat16 else "onnxruntime")
 
 
 def _precision(settings: Settings, manifest: Manifest) -> Precision:
+    """Of the file that predicts."""
+    if settings.precision == "bf16":
+        return "fp32"
     if settings.precision != "auto":
         return settings.precision
     return "int8" if "int8" in manifest.variants and not usable_gpu(settings.provider) else "fp32"
@@ -197,6 +218,8 @@ async def _lifespan(app: Application) -> AsyncIterator[None]:
         provider=engine.provider,
         asked=state.settings.provider,
         precision=engine.precision,
+        runtime=engine.runtime,
+        openvino=engine.openvino,
         fallback=engine.fallback,
         graphs=engine.graphs,
         no_graphs=engine.no_graphs,

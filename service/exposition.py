@@ -108,6 +108,7 @@ class _Counts(Collector):
                 "sha256": manifest.sha256,
                 "provider": engine.provider,
                 "precision": engine.precision,
+                "runtime": engine.runtime,
                 "threads": str(engine.threads),
             },
         )

@@ -4,11 +4,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.engine import Provider
+from service.openvino import MISSING
+from service.openvino import installed as openvino_installed
 
 
 class Settings(BaseSettings):
@@ -39,9 +41,15 @@ class Settings(BaseSettings):
         default="auto",
         description="of ONNX Runtime: auto (a GPU where one works, else the CPU, and says so), cuda, tensorrt or cpu",
     )
-    precision: Literal["fp32", "int8", "auto"] = Field(
+    precision: Literal["fp32", "int8", "bf16", "auto"] = Field(
         default="fp32",
-        description="of the file that predicts; auto takes int8 on a CPU, if the model has it",
+        description="fp32 is the contract's own file; int8 the model's faster variant; bf16 that file in bfloat16, by "
+        "OpenVINO on a CPU that computes in it; auto takes int8 on a CPU, if the model has it",
+    )
+    runtime: Literal["auto", "onnxruntime", "openvino"] = Field(
+        default="auto",
+        description="what predicts on a CPU: onnxruntime, or openvino (extra openvino); auto is ONNX Runtime, but "
+        "OpenVINO for bf16, and with --precision auto where it is installed and faster",
     )
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
         default="auto", description="processes that serve; auto is one for each CPU that may be used, and one on a GPU"
@@ -77,6 +85,18 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto is text on a terminal, else json"
     )
+
+    @field_validator("runtime")
+    @classmethod
+    def _can_compute(
+        cls, runtime: Literal["auto", "onnxruntime", "openvino"], info: ValidationInfo
+    ) -> Literal["auto", "onnxruntime", "openvino"]:
+        bfloat16 = info.data.get("precision") == "bf16"
+        if bfloat16 and runtime == "onnxruntime":
+            raise PydanticCustomError("extra", "ONNX Runtime does not compute in bf16 on a CPU: OpenVINO does")
+        if (bfloat16 or runtime == "openvino") and not openvino_installed():
+            raise PydanticCustomError("extra", MISSING)
+        return runtime
 
     @field_validator("grpc_port")
     @classmethod

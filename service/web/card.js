@@ -11,7 +11,7 @@ export function card(host, { running, manifest }, { layers, parameters, multiply
   const about = facts([
     ["model", `${manifest.name}, version ${manifest.version}`],
     ["SHA-256 of its ONNX file", running.sha256],
-    ["runs on", `${running.provider}, ${running.precision}, ONNX Runtime ${running.onnxruntime}`],
+    ["runs on", `${running.provider}, ${running.precision}, ${runtime(running)}`],
     ["made", manifest.created.slice(0, 10)],
     ["parameters", grouped(parameters)],
     ["multiply-adds an image", grouped(multiplyAdds)],
@@ -24,6 +24,11 @@ export function card(host, { running, manifest }, { layers, parameters, multiply
     section("Its layers", scrolling("The layers", table(layers))),
     ...(text ? [section("Its card", prose(text))] : []),
   );
+}
+
+/** What predicts, and what looks inside where that is another. */
+function runtime({ openvino, onnxruntime }) {
+  return `${openvino ? `OpenVINO ${openvino}, inside ` : ""}ONNX Runtime ${onnxruntime}`;
 }
 
 /** The card as it was written, its headings below the page's own, its tables and pictures where they can be reached. */

@@ -112,6 +112,7 @@ def test_the_model_that_serves_is_told(metrics: Metrics, model_bytes: bytes, man
         "sha256": manifest.sha256,
         "provider": "CPUExecutionProvider",
         "precision": "fp32",
+        "runtime": "onnxruntime",
         "threads": "1",
     }
     assert found["digitscope_ready"].samples[0].value == 1
