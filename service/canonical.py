@@ -71,10 +71,10 @@ def _boxed(ink: Ink) -> Ink:
 def _box(ink: Ink) -> tuple[int, int, int, int]:
     """The box around strong ink: left, top, width, height."""
     strong = ink > STRONG
-    # Bytes are searched at a fraction of what NumPy needs to begin with anything.
-    rows, columns = strong.any(axis=1).tobytes(), strong.any(axis=0).tobytes()
-    top, left = rows.find(1), columns.find(1)
-    return left, top, columns.rfind(1) - left + 1, rows.rfind(1) - top + 1
+    # Bytes are searched in a fraction of the time in which NumPy begins.
+    pixels, columns = strong.tobytes(), np.logical_or.reduce(strong).tobytes()
+    top, left, width = pixels.find(1) // len(columns), columns.find(1), len(columns)
+    return left, top, columns.rfind(1) - left + 1, pixels.rfind(1) // width - top + 1
 
 
 def _white(ink: Ink) -> float:

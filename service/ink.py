@@ -48,7 +48,7 @@ def drawn_on(grey: Grey) -> Drawn | None:
     border = grey.take(_border(*grey.shape))
     border.sort()
     ground = (border.item((len(border) - 1) // 2) + border.item(len(border) // 2)) / 2  # the median
-    # Finding the place of the least takes half as long as finding the least.
+    # Finding where the least is takes a third of the time of finding it.
     least, most = grey.item(grey.argmin()), grey.item(grey.argmax())
     darker, brighter = ground - least, most - ground
     contrast = max(darker, brighter)
