@@ -67,8 +67,8 @@ def drawn_on(grey: Grey) -> Drawn | None:
 @lru_cache(maxsize=64)
 def _border(height: int, width: int) -> NDArray[np.intp]:
     """The flat places of a picture's outermost pixels."""
-    places = np.arange(height * width).reshape(height, width)
-    return np.concatenate((places[0], places[-1], places[1:-1, 0], places[1:-1, -1]))
+    row, column = np.arange(width), np.arange(1, height - 1) * width
+    return np.concatenate((row, row + (height - 1) * width, column, column + width - 1))
 
 
 def _is_uneven(border: Grey, ground: float, contrast: float) -> bool:
