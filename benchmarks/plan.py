@@ -105,7 +105,8 @@ def service_server(
     return Server(name, title, (*command, "--workers", str(workers), *flags), cpus)
 
 
-def _measured_peer(peer: Peer, cpu: int) -> Measured:
+def peer_server(peer: Peer, cpu: int) -> Server:
+    """A peer on one CPU, out of its own environment."""
     command = (str(peer.environment / "bin" / peer.command[0]), *peer.command[1:])
     environment = {
         "BENCH_MODEL": str(model_folder() / "model.onnx"),
@@ -114,5 +115,9 @@ def _measured_peer(peer: Peer, cpu: int) -> Measured:
         "MLSERVER_GRPC_PORT": "0",
         "BENTOML_DO_NOT_TRACK": "true",
     }
+    return Server(peer.name, peer.title, command, cpu, environment)
+
+
+def _measured_peer(peer: Peer, cpu: int) -> Measured:
     points = tuple(point for form in peer.forms for point in _points(form))
-    return Measured(Server(peer.name, peer.title, command, cpu, environment), points, peer=peer)
+    return Measured(peer_server(peer, cpu), points, peer=peer)

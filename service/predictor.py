@@ -17,6 +17,7 @@ from service.engine import Activations, Engine
 from service.errors import OverloadedError
 from service.image import (
     PIXELS,
+    SMALL,
     Found,
     Pixels,
     Preprocess,
@@ -39,9 +40,8 @@ from service.settings import Settings
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
 _PIECE = 64  # images of a large request: a fourteenth faster, and 3 MB more
 _WAITING_INSPECTIONS = 16
-# A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
+# A small picture is read in a tenth of a millisecond, and handing it to a thread would take as long.
 _SMALL_FILE = 4096  # bytes
-_SMALL_PICTURE = 64 * 64  # pixels
 
 _Asked = tuple[Pixels, Reasons]
 """Digits of one request, and what was found when their pictures were read."""
@@ -88,9 +88,7 @@ class Predictor:
         """
         if len(data) <= _SMALL_FILE:
             picture = open_picture(data, self._max_pixels)
-            if (
-                picture.width * picture.height <= _SMALL_PICTURE and picture.format != "TIFF"
-            ):  # whose tiles may be large
+            if picture.width * picture.height <= SMALL and picture.format != "TIFF":  # whose tiles may be large
                 return seen_by_network(picture, preprocess)
         return None
 

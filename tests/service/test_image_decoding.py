@@ -319,6 +319,15 @@ def test_what_is_no_picture_is_refused(data: bytes) -> None:
         open_picture(data, MANY)
 
 
+def test_numbers_of_colours_without_a_palette_are_refused() -> None:
+    """A PNG that says that its pixels are numbers of colours and names no colour is damaged, though Pillow opens it."""
+    data = bytearray(encode(Image.new("L", (28, 28))))
+    data[25] = 3  # its colour type
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(NotAPictureError, match="it has no palette"):
+        read_picture(bytes(data), "mnist", MANY)
+
+
 @pytest.mark.parametrize("kind", ["PPM", "TGA", "ICO", "PCX"])
 def test_other_formats_are_refused(kind: str) -> None:
     """Pillow reads more formats than are listed, and those are refused like anything else."""
