@@ -58,6 +58,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _DEEP = ("I", "F")  # Pillow's modes of more than 8 bits: I;16 and its kin, I of 32 bits, F of real numbers
 _LARGEST_TILE = 1024**2  # pixels of a TIFF's tile, where the picture is smaller
 _TILE_STEP = 16  # pixels: both sides of a tile are multiples of it
+_MOST_COLOURS = 256  # of a palette
 _SCAN = b"\xff\xda"  # begins a scan of a JPEG, and stands nowhere else in its data
 _MOST_SCANS = 100  # a progressive one has about ten
 _TELLING = ("PNG", "BMP", "GIF")
@@ -115,8 +116,12 @@ def decode(picture: Image.Image) -> Image.Image:
         NotAPictureError: it is damaged.
     """
     whole = _loaded(picture)
-    if whole.mode == "P" and whole.palette is None:  # which Pillow lets pass until it is asked for a colour
-        raise NotAPictureError("the picture is damaged: its pixels are numbers of colours, and it has no palette")
+    if whole.mode == "P":  # what Pillow lets pass until it is asked for a colour
+        if whole.palette is None:
+            raise NotAPictureError("the picture is damaged: its pixels are numbers of colours, and it has no palette")
+        opacities = whole.info.get("transparency")
+        if isinstance(opacities, bytes) and len(opacities) > _MOST_COLOURS:
+            raise NotAPictureError("the picture is damaged: it has more opacities than a palette has colours")
     return whole
 
 
