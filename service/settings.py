@@ -4,11 +4,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.engine import Provider
+
+
+def _parted(value: object) -> object:
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
+"""Several names with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -29,6 +37,20 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     grpc_port: int | None = Field(
         default=None, ge=0, le=65535, description="port for the protocol over gRPC (extra grpc); none or 0 for no gRPC"
+    )
+    api_keys: str | None = Field(
+        default=None,
+        description="file of the API keys without one of which nothing is answered but health and the page, or its "
+        "lines themselves; python -m service keys new makes them",
+    )
+    insecure: bool = Field(default=False, description="listen beyond this machine even without API keys")
+    allow_origin: Names = Field(
+        default=(), description="origins of web pages elsewhere that may ask, with commas between them; * for all"
+    )
+    allow_host: Names = Field(
+        default=(),
+        description="names in the Host header that are answered to, beside addresses and names without a dot; on "
+        "this machine alone none other are, elsewhere all without this; * for all",
     )
     models: Path = Field(
         default=Path("models"), description="folder with the models, each version in <name>/<version>/"
