@@ -64,7 +64,8 @@ class Application(FastAPI):
         express: answers past it what needs nothing of ASGI, where the server knows of it.
     """
 
-    front: ASGIApp
+    front: Observe
+    entrance: ASGIApp  # the same, or what opens it to other origins
     express: Express
     shortcut: Shortcut
     shares_ports: bool  # with the other workers
@@ -72,7 +73,7 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request. `front` is none of FastAPI's middleware: what comes before that costs as much again."""
         scope["app"] = self
-        await self.front(scope, receive, send)
+        await self.entrance(scope, receive, send)
 
     async def beneath(self, scope: Scope, receive: Receive, send: Send) -> None:
         """FastAPI itself."""
@@ -167,8 +168,7 @@ def create_app(settings: Settings, tally: Tally | None = None, keys: Sequence[Ke
     app.shortcut = Shortcut()
     journal = Journal(state)
     app.front = Observe(app.beneath, app.shortcut, state, journal)
-    if settings.allow_origin:
-        app.front = _opened(app.front, settings.allow_origin)
+    app.entrance = _opened(app.front, settings.allow_origin) if settings.allow_origin else app.front
     app.express = Express(app.shortcut, state, journal)
     return app
 
