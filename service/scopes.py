@@ -17,7 +17,7 @@ _PREDICT: frozenset[Scope] = frozenset({"predict"})
 _INSPECT: frozenset[Scope] = frozenset({"inspect"})
 _METRICS: frozenset[Scope] = frozenset({"metrics"})
 _ADMIN: frozenset[Scope] = frozenset({"admin"})
-_ABOUT: frozenset[Scope] = frozenset({"predict", "inspect"})  # what the protocol's clients ask before they predict
+_ABOUT: frozenset[Scope] = frozenset({"predict", "inspect"})  # what clients ask before they predict
 
 NEEDED: Mapping[str, frozenset[Scope]] = MappingProxyType(
     {
@@ -30,7 +30,7 @@ NEEDED: Mapping[str, frozenset[Scope]] = MappingProxyType(
         "/v1/neighbours": _INSPECT,
         "/v1/attribution": _INSPECT,
         "/v1/ablate": _INSPECT,
-        "/v1/model": _INSPECT,
+        "/v1/model": _ABOUT,
         "/v1/model/layers": _INSPECT,
         "/v1/model/layers/{layer}/kernels": _INSPECT,
         "/v1/model/layers/{layer}/exemplars": _INSPECT,
