@@ -18,7 +18,7 @@ from tests.service.keyed import KEYS, LINES, bearing
 from tests.service.pictures import drawn, encode
 from tests.service.refusals import refused
 from tests.service.serving import MODELS, VERSION, serving
-from tests.service.wire import Wire, head
+from tests.service.wire import Answer, Wire, head
 
 PREPARED = {"Content-Type": "application/octet-stream"}
 DIGIT = bytes(784)
@@ -39,14 +39,23 @@ def counted(client: httpx.Client, line: str) -> float:
     return sum(float(found.rpartition(" ")[2]) for found in text.splitlines() if found.startswith(line))
 
 
+def at_once(wire: Wire, *fields: str) -> Answer:
+    """The answer to a digit whose head and body come in one packet, as they are remembered."""
+    wire.send(
+        head("POST", "/v1/predict", "Content-Type: application/octet-stream", *fields, "Content-Length: 784") + DIGIT
+    )
+    return wire.answer()
+
+
 def test_a_head_that_is_known_is_known_with_its_key(guarded: tuple[Application, httpx.Client]) -> None:
     """Only what came with the right key is remembered; the same head with another key, or none, is another head."""
     app, client = guarded
-    for _ in range(3):
-        assert client.post("/v1/predict", content=DIGIT, headers=PREPARED | bearing("predict")).status_code == 200
-        refused(client.post("/v1/predict", content=DIGIT, headers=PREPARED), 401)
-        refused(client.post("/v1/predict", content=DIGIT, headers=PREPARED | {"X-API-Key": "x"}), 401)
-        refused(client.post("/v1/predict", content=DIGIT, headers=PREPARED | bearing("inspect")), 403)
+    with Wire(client) as wire:
+        for _ in range(3):
+            assert at_once(wire, f"X-API-Key: {KEYS['predict']}").status == 200
+            assert at_once(wire).status == 401
+            assert at_once(wire, "X-API-Key: dsk_wrong").status == 401
+            assert at_once(wire, f"X-API-Key: {KEYS['inspect']}").status == 403
     ((order, _),) = app.express.heads.values()
     assert order.key is not None and order.key.name == "predict"
 
@@ -54,23 +63,25 @@ def test_a_head_that_is_known_is_known_with_its_key(guarded: tuple[Application, 
 def test_a_known_head_is_held_to_the_rate_of_its_key(guarded: tuple[Application, httpx.Client]) -> None:
     """The second is refused though its head is remembered, past ASGI as the first was, with a time to wait."""
     app, client = guarded
-    headers = PREPARED | bearing("slow")
-    assert client.post("/v1/predict", content=DIGIT, headers=headers).status_code == 200
-    assert len(app.express.heads) == 1
     passed: list[str] = []
-    front = app.entrance
+    entrance = app.entrance
 
     async def noting(scope: Any, *rest: Any) -> None:
         passed.append(scope["path"])
-        await front(scope, *rest)
+        await entrance(scope, *rest)
 
-    app.entrance = noting
-    for _ in range(3):
-        answer = client.post("/v1/predict", content=DIGIT, headers=headers)
-        assert refused(answer, 429) == "this API key may ask 0.001 times a second, and has"
-        assert 900 < int(answer.headers["Retry-After"]) <= 1000
+    with Wire(client) as wire:
+        slow = f"Authorization: Bearer {KEYS['slow']}"
+        assert at_once(wire, slow).status == 200
+        assert len(app.express.heads) == 1
+        app.entrance = noting
+        for _ in range(3):
+            answer = at_once(wire, slow)
+            assert answer.status == 429
+            assert json.loads(answer.body) == {"error": "this API key may ask 0.001 times a second, and has"}
+            assert 900 < int(answer.headers["Retry-After"]) <= 1000
+        assert at_once(wire, f"Authorization: Bearer {KEYS['all']}").status == 200
     assert passed == []
-    assert client.post("/v1/predict", content=DIGIT, headers=PREPARED | bearing("all")).status_code == 200
     assert counted(client, 'digitscope_refusals_total{reason="Limited"}') == 3
     assert counted(client, 'digitscope_requests_total{method="POST",route="/v1/predict",status="429"}') == 3
 
