@@ -16,6 +16,8 @@ from service.shield import HEADERS, shielded
 from service.state import State
 from service.thin import Shortcut
 
+_PRIVATE: Header = (b"cache-control", b"private")  # an answer to a key is for no cache that others share
+
 
 class Observe:
     """Lets each request in or refuses it, gives it an id, counts it and its time, and logs it where that is asked for.
@@ -45,7 +47,9 @@ class Observe:
         try:
             try:
                 key = guard.admit(scope["path"], scope["method"], fields)
-                CALLER.set(key)
+                if key is not None:
+                    CALLER.set(key)
+                    sending.headers.append(_PRIVATE)
             except DigitscopeError as error:
                 refused_at = guard.route(scope["path"]) or UNKNOWN
                 await refusal(error, self._shared.metrics)(scope, receive, sending)
@@ -59,7 +63,7 @@ class Observe:
             except DigitscopeError as error:
                 answer = refusal(error, self._shared.metrics)
             sending.status = answer.status_code
-            answer.raw_headers += (sending.header, *HEADERS)
+            answer.raw_headers += (*sending.headers, *HEADERS)
             await answer(scope, receive, send)
         except ClientDisconnect:
             sending.status = STATUSES[GoneError]
@@ -77,17 +81,17 @@ class Observe:
 class _Sending:
     """Sends with a few more headers, and remembers the status."""
 
-    __slots__ = ("_send", "header", "status")
+    __slots__ = ("_send", "headers", "status")
 
     def __init__(self, send: Send, header: Header) -> None:
         self._send = send
-        self.header = header
+        self.headers = [header]
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = shielded([*message["headers"], self.header])
+            message["headers"] = shielded([*message["headers"], *self.headers])
         await self._send(message)
 
 

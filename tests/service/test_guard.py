@@ -262,6 +262,15 @@ def test_a_connection_goes_on_after_a_refusal(plain: httpx.Client) -> None:
         assert wire.answer().status == 200
 
 
+def test_what_a_key_opened_is_kept_by_no_shared_cache(guarded: tuple[Application, httpx.Client]) -> None:
+    """A proxy that knows only Authorization may keep nothing either, of files too; what is open may be kept."""
+    _, client = guarded
+    for path in ("/v1/model", "/v1/model/card", "/v1/model/layers/conv1/kernels"):
+        answer = client.get(path, headers={"X-API-Key": KEYS["all"]})
+        assert answer.status_code == 200 and "private" in answer.headers["Cache-Control"]
+    assert "Cache-Control" not in client.get("/static/main.js", headers={"X-API-Key": KEYS["all"]}).headers
+
+
 def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
     """As from the lines themselves."""
     file = tmp_path / "keys"
