@@ -11,7 +11,7 @@ from service.keys import Key, find
 from service.origin import ANY, Fields, is_foreign, is_foreign_name
 from service.scopes import OPEN, Scope, needed
 
-CALLER: ContextVar[Key | None] = ContextVar("caller", default=None)
+KEY: ContextVar[Key | None] = ContextVar("key", default=None)
 """The key of the request that is being answered; None where none is asked for."""
 
 _UNAUTHENTICATED = "this needs an API key that is known here, as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'"
@@ -94,7 +94,7 @@ def require(scope: Scope) -> None:
     Raises:
         ForbiddenError: its key is for other things.
     """
-    key = CALLER.get()
+    key = KEY.get()
     if key is not None and scope not in key.scopes:
         raise ForbiddenError(f"this API key is not for this, which needs the scope {scope}")
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.answer import Header
 from service.call import Call, limited
 from service.errors import DigitscopeError, GoneError
-from service.guard import CALLER
+from service.guard import KEY
 from service.journal import REQUEST_ID, Journal
 from service.metrics import UNKNOWN
 from service.refusal import STATUSES, failure, refusal
@@ -48,7 +48,7 @@ class Observe:
             try:
                 key = guard.admit(scope["path"], scope["method"], fields)
                 if key is not None:
-                    CALLER.set(key)
+                    KEY.set(key)
                     sending.headers.append(_PRIVATE)
             except DigitscopeError as error:
                 refused_at = guard.route(scope["path"]) or UNKNOWN

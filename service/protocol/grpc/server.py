@@ -14,7 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
 from service.errors import AddressError, DigitscopeError, MalformedError
-from service.guard import CALLER
+from service.guard import KEY
 from service.keys import Key
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
@@ -144,7 +144,7 @@ class _Handler:
             for name, value in call.invocation_metadata() or ()
         }
         key = self._state.guard.key(self._route, fields)
-        CALLER.set(key)
+        KEY.set(key)
         if key is not None:
             key.spend()
         return key
