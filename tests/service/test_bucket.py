@@ -51,7 +51,7 @@ def test_it_lets_through_what_a_bucket_of_tokens_does(rate: float, pauses: list[
 
 
 def test_who_waits_as_long_as_it_says_is_let_through() -> None:
-    """And not before."""
+    """Nobody is let through before that."""
     clock = Clock()
     tested = bucket(3.0, clock)
     assert [tested.take() for _ in range(3)] == [0, 0, 0]

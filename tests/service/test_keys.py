@@ -142,7 +142,7 @@ def test_a_key_that_has_asked_too_often_is_told_when() -> None:
 
 
 def test_a_key_without_a_rate_may_always_ask() -> None:
-    """However often."""
+    """However often it does, and what is given back changes nothing."""
     (key,) = read_keys(LINE)
     for _ in range(10_000):
         key.spend()
