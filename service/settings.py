@@ -1,5 +1,6 @@
 """Every setting of the service, from flags, else from environment variables, else the default."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,7 @@ def _parted(value: object) -> object:
     return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+")
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
 """Several names with commas between them."""
 
@@ -99,6 +101,15 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto is text on a terminal, else json"
     )
+
+    @field_validator("allow_origin")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):  # which no browser would ever send, so that it would allow nothing
+                said = "an origin is a scheme, a host and perhaps a port in small letters, such as https://lab.example:8443"
+                raise PydanticCustomError("origin", said)
+        return origins
 
     @field_validator("grpc_port")
     @classmethod
