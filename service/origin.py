@@ -43,4 +43,4 @@ def is_foreign_name(host: bytes, allowed: frozenset[str]) -> bool:
     name = host.decode("latin-1").lower()
     name = name if name.startswith("[") else name.partition(":")[0]
     last = name.rpartition(".")[2]
-    return not (name.startswith("[") or last in (name, "localhost") or last.isdigit() or name in allowed)
+    return not (name.startswith("[") or last in (name, "localhost") or last.isdecimal() or name in allowed)
