@@ -17,7 +17,7 @@ help: ## list the targets
 
 setup: $(STAMP)-train-dev ## install everything
 
-serve: $(STAMP) ## serve the model in models/ (PORT=8000, HOST=127.0.0.1)
+serve: $(STAMP) ## serve the model in models/ (PORT=8000, HOST=127.0.0.1; any other HOST wants API keys)
 	@exec $(BIN)/python -m service --host $(HOST) --port $(PORT) $(ARGS)
 
 test: $(STAMP)-train-dev ## run the tests

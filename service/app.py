@@ -1,7 +1,7 @@
 """The application: one function puts settings, routes, errors and middleware together."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -23,8 +23,11 @@ from service.choice import open_faster
 from service.engine import Engine, Runtime, usable_gpu
 from service.errors import DigitscopeError, ModelError
 from service.express import Express
+from service.guard import Guard
 from service.journal import Journal
+from service.keys import Key, read_keys
 from service.lanes import SIZES
+from service.listeners import is_loopback
 from service.manifest import Manifest, Precision, load_manifest, load_model, versions
 from service.metrics import Metrics
 from service.observe import BodyLimit, Observe
@@ -46,6 +49,7 @@ from service.routes.page import router as page_router
 from service.routes.predict import predict_reader
 from service.routes.predict import router as predict_router
 from service.routes.trace import router as trace_router
+from service.scopes import needed
 from service.settings import Settings
 from service.state import State
 from service.tally import Tally
@@ -62,6 +66,7 @@ class Application(FastAPI):
     """
 
     front: Observe
+    entrance: ASGIApp  # the same, or what opens it to other origins
     express: Express
     shortcut: Shortcut
     shares_ports: bool  # with the other workers
@@ -69,7 +74,7 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request. `front` is none of FastAPI's middleware: what comes before that costs as much again."""
         scope["app"] = self
-        await self.front(scope, receive, send)
+        await self.entrance(scope, receive, send)
 
     async def beneath(self, scope: Scope, receive: Receive, send: Send) -> None:
         """FastAPI itself."""
@@ -88,6 +93,8 @@ class Application(FastAPI):
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     operation["parameters"] = [*_path_parameters(path), *operation.get("parameters", [])]
+            if self.state.digitscope.guard.keys:
+                _add_security(document)
         return super().openapi()
 
 
@@ -100,10 +107,26 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def create_app(settings: Settings, tally: Tally | None = None) -> Application:
+def _add_security(document: dict[str, Any]) -> None:
+    """Says in an OpenAPI document how a key is sent, and which scope each operation needs."""
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            scopes = sorted(needed(path))
+            operation["security"] = [{scheme: [scope]} for scope in scopes for scheme in ("bearer", "header")]
+
+
+def create_app(settings: Settings, tally: Tally | None = None, keys: Sequence[Key] | None = None) -> Application:
     """The ASGI application. The model is opened when it starts, and let go when it ends.
 
-    `tally` is where it counts, if other workers of the service are to count with it.
+    `tally` is where it counts, if other workers of the service are to count with it, and `keys` those whose rates are
+    of all of them; without them, the settings' own are read.
+
+    Raises:
+        ValueError: the settings' keys cannot be read.
     """
     app = Application(
         title="digitscope",
@@ -131,11 +154,13 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB))
-    paths = (getattr(route, "path", "") for router in routers for route in router.routes)
+    own_paths = (getattr(route, "path", "") for router in routers for route in router.routes)
+    paths = ("/openapi.json", *own_paths, "/static/{path:path}")  # in the order in which they are looked at
     grpc_routes = GRPC_ROUTES.values() if settings.grpc_port else ()
-    routes = (*paths, "/openapi.json", *grpc_routes)
+    routes = (*paths, *grpc_routes)
     metrics = Metrics(tally or Tally(), routes, settings.max_batch or SIZES[-1])
-    state = app.state.digitscope = State(settings, metrics)
+    own = read_keys(settings.api_keys) if keys is None and settings.api_keys else keys
+    state = app.state.digitscope = State(settings, metrics, guard=_guard(settings, own or (), paths))
     app.shares_ports = tally is not None
     app.add_exception_handler(DigitscopeError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
@@ -144,8 +169,29 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
     app.shortcut = Shortcut()
     journal = Journal(state)
     app.front = Observe(app.beneath, app.shortcut, state, journal)
+    app.entrance = _opened(app.front, settings.allow_origin) if settings.allow_origin else app.front
     app.express = Express(app.shortcut, state, journal)
     return app
+
+
+def _guard(settings: Settings, keys: Sequence[Key], paths: Iterable[str]) -> Guard:
+    # Where others may be meant to ask, by whatever name, only who starts the service can say by which.
+    checked = settings.allow_host or is_loopback(settings.host)
+    return Guard(
+        keys,
+        paths,
+        origins=frozenset(settings.allow_origin),
+        names=frozenset(name.lower() for name in settings.allow_host) if checked else None,
+    )
+
+
+def _opened(front: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """CORS for the pages of some origins: what the guard lets them ask, browsers let them read."""
+    from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 — most have no use for it
+
+    read = ("Retry-After", "WWW-Authenticate", "X-Request-ID", "Inference-Header-Content-Length", "X-Digitscope-Model")
+    methods = ("GET", "HEAD", "POST")
+    return CORSMiddleware(front, allow_origins=origins, allow_methods=methods, allow_headers=["*"], expose_headers=read)
 
 
 def open_engine(settings: Settings) -> Engine:

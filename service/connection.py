@@ -13,6 +13,7 @@ from service.answer import Answer, to_json
 from service.errors import GoneError, NotReadyError
 from service.express import Express, Order
 from service.refusal import FAILURE
+from service.shield import WRITTEN as SHIELD
 
 _LONGEST_HEAD = 65536  # bytes
 _END_OF_HEAD = b"\r\n\r\n"
@@ -122,8 +123,8 @@ class Connection(HttpToolsProtocol):
         self._order = None
         if not in_body or not self.cycle.response_started:
             body = to_json({"error": sentence})
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self._whole.write_at_once(STATUS_LINE[status] + head + body)
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+            self._whole.write_at_once(b"".join((STATUS_LINE[status], head, SHIELD, b"\r\n", body)))
         self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -214,7 +215,7 @@ class Connection(HttpToolsProtocol):
                 content += (name, b": ", value, b"\r\n")
             if not self._direct.keep_alive:
                 content.append(b"connection: close\r\n")
-            self._whole.write_at_once(b"".join((*content, b"\r\n", answer.body)))
+            self._whole.write_at_once(b"".join((*content, SHIELD, b"\r\n", answer.body)))
             if not self._direct.keep_alive:
                 self.transport.close()
         self.on_response_complete()

@@ -12,7 +12,9 @@ from service.answer import Answer
 from service.call import Head, declared_length
 from service.errors import DigitscopeError
 from service.journal import REQUEST_ID, Journal
+from service.keys import Key
 from service.metrics import UNKNOWN, Metrics
+from service.origin import of_browser
 from service.prediction import Prediction
 from service.refusal import failure, refusal
 from service.state import State
@@ -24,11 +26,12 @@ _LONGEST_KEPT = 1024  # bytes of a head
 
 
 class Order(NamedTuple):
-    """What the head of a request says: where it leads, and how its body is read."""
+    """What the head of a request says: where it leads, how its body is read, and whose key it has, if it needs one."""
 
     destination: Destination
     fields: dict[bytes, bytes]
     read: Reader
+    key: Key | None = None
 
 
 class Express:
@@ -54,13 +57,16 @@ class Express:
         if destination is None or method != b"POST":
             return None
         by_name = dict(fields)
-        if declared_length(by_name.get(b"content-length", b"")) > self.longest:
+        if declared_length(by_name.get(b"content-length", b"")) > self.longest or of_browser(by_name):
             return None
+        guard = self._shared.guard
         try:
+            guard.check_sender("POST", by_name)
+            key = guard.key(destination.route.path, by_name)
             read = destination.reader(Head(query, destination.parameters, by_name, self._shared))
         except Exception:  # whatever it is, the application meets it too, and says what is wrong
             return None
-        return None if read is None else Order(destination, by_name, read)
+        return None if read is None else Order(destination, by_name, read, key)
 
     def learn(self, head: bytes, order: Order, length: int) -> None:
         """Keeps a head, which a body of so many bytes follows, for those to come that are the same."""
@@ -78,9 +84,14 @@ class Express:
         Returns False, with nothing done, for a request that takes longer than may be spent at once.
         """
         errand = _Errand(self._shared.metrics, self._journal, order, started, send)
+        key = order.key
         try:
+            if key is not None:
+                key.spend()
             work = order.read(body)
             if work is None:
+                if key is not None:
+                    key.give_back()
                 return False
             errand.work = work
             deadline = None if work.timeout is None else time.monotonic() + work.timeout
@@ -154,4 +165,5 @@ class _Errand:
 
 
 def _end(journal: Journal, request_id: bytes, order: Order, status: int, started: float) -> None:
-    journal.ended(request_id, order.destination.route.path, "POST", order.destination.path, status, started)
+    name = None if order.key is None else order.key.name
+    journal.ended(request_id, order.destination.route.path, "POST", order.destination.path, status, started, name)

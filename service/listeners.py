@@ -4,8 +4,19 @@ A worker has several: libuv accepts one connection a socket in each turn of its 
 """
 
 import socket
+from ipaddress import ip_address
 
 _BACKLOG = 2048
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's own alone, by all addresses that it has.
+
+    Raises:
+        OSError: it has none.
+    """
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
 def free_port(host: str, port: int) -> int:

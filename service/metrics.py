@@ -21,10 +21,10 @@ from service.tally import SLOTS, Tally
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)  # upper bounds of buckets
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
-STATUSES = (200, 304, 400, 404, 405, 413, 415, 499, 500, 503, 504, 0)  # 0 is any other
+STATUSES = (200, 304, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 503, 504, 0)  # 0 is any other
 REASONS = (
     "Malformed", "Unknown", "Method", "TooLarge", "NotAPicture", "Overloaded", "Deadline", "Gone", "NotReady", "Engine",
-    "Model", "Provider", "Address",
+    "Model", "Provider", "Address", "Unauthenticated", "Forbidden", "Limited",
 )  # fmt: skip
 STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")  # of a request
 RUN_STAGES = STAGES[3:]  # of a run of the engine

@@ -1,16 +1,26 @@
 """Every setting of the service, from flags, else from environment variables, else the default."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.engine import Provider
 from service.openvino import MISSING
 from service.openvino import installed as openvino_installed
+
+
+def _parted(value: object) -> object:
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+")
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
+"""Several names with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -31,6 +41,20 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     grpc_port: int | None = Field(
         default=None, ge=0, le=65535, description="port for the protocol over gRPC (extra grpc); none or 0 for no gRPC"
+    )
+    api_keys: str | None = Field(
+        default=None,
+        description="file of the API keys without one of which nothing is answered but health and the page, or its "
+        "lines themselves; python -m service keys new makes them",
+    )
+    insecure: bool = Field(default=False, description="listen beyond this machine even without API keys")
+    allow_origin: Names = Field(
+        default=(), description="origins of web pages elsewhere that may ask, with commas between them; * for all"
+    )
+    allow_host: Names = Field(
+        default=(),
+        description="names in the Host header that are answered to, beside addresses and names without a dot; on "
+        "this machine alone none other are, elsewhere all without this; * for all",
     )
     models: Path = Field(
         default=Path("models"), description="folder with the models, each version in <name>/<version>/"
@@ -97,6 +121,15 @@ class Settings(BaseSettings):
         if (bfloat16 or runtime == "openvino") and not openvino_installed():
             raise PydanticCustomError("extra", MISSING)
         return runtime
+
+    @field_validator("allow_origin")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):  # which no browser would ever send, so that it would allow nothing
+                said = "an origin is a scheme, a host and perhaps a port in small letters, such as https://lab.example:8443"
+                raise PydanticCustomError("origin", said)
+        return origins
 
     @field_validator("grpc_port")
     @classmethod

@@ -1,12 +1,13 @@
 """What the routes of one application share, reached by dependency injection."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from service.errors import NotReadyError
+from service.guard import Guard
 from service.metrics import Metrics
 from service.predictor import Predictor
 from service.settings import Settings
@@ -14,11 +15,12 @@ from service.settings import Settings
 
 @dataclass
 class State:
-    """Settings, counters, and the predictor while the application runs."""
+    """Settings, counters, who may ask what, and the predictor while the application runs."""
 
     settings: Settings
     metrics: Metrics
     loaded: Predictor | None = None
+    guard: Guard = field(default_factory=Guard)
 
     @property
     def predictor(self) -> Predictor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from service.engine import Activations
 from service.errors import MalformedError, TooLargeError, UnknownError
+from service.guard import require
 from service.image import Pixels
 from service.manifest import Manifest
 from service.prediction import Prediction
@@ -217,10 +218,13 @@ async def execute(
     """The values of the outputs by name, each float32 (n, …).
 
     Raises:
+        ForbiddenError: feature maps are asked for with a key that is not for what is inside.
         DigitscopeError: what `Predictor.predict` and `Predictor.inspect` raise.
     """
     deadline = None if inference.timeout is None else time.monotonic() + inference.timeout
     selection = inference.selection
+    if selection.layers:
+        require("inspect")
     values: dict[str, Activations] = {}
     if selection.predicted:
         prediction = await predictor.predict(inference.pixels, deadline=deadline, gone=gone)

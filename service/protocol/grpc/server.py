@@ -1,6 +1,7 @@
 """The protocol's gRPC server, on the event loop of the application."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,16 +14,18 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
 from service.errors import AddressError, DigitscopeError, MalformedError
+from service.guard import KEY
+from service.keys import Key
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.codes import CODES
 from service.protocol.grpc.methods import METHODS, Message
-from service.refusal import FAILURE, STATUSES, note, sentence
+from service.refusal import FAILURE, STATUSES, note, pause, sentence
 from service.state import State
 
 _GRACE = 1.0  # seconds for calls under way at the end, after those over HTTP have had theirs
 _GONE = 499
-_PUSHBACK = (("grpc-retry-pushback-ms", "1000"),)  # what Retry-After is over HTTP, for clients that try again
+_NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _access = structlog.get_logger("digitscope.access")
 _log = structlog.get_logger("digitscope")
@@ -63,6 +66,11 @@ class _Outcome(NamedTuple):
     answer: Message  # or None
     code: grpc.StatusCode = grpc.StatusCode.OK
     sentence: str = ""
+    pause: float | None = None  # seconds after which the same message may be answered
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What Retry-After is over HTTP, for clients that try again."""
+        return () if self.pause is None else (("grpc-retry-pushback-ms", str(math.ceil(self.pause * 1000))),)
 
     def serialized(self) -> bytes:
         """The answer's bytes."""
@@ -89,14 +97,15 @@ class _Handler:
     async def _unary(self, data: bytes, call: ServicerContext) -> bytes:
         outcome = await self._outcome(data, call)
         if outcome.answer is None:
-            metadata = _PUSHBACK if outcome.code is grpc.StatusCode.UNAVAILABLE else ()
-            await call.abort(outcome.code, outcome.sentence, metadata)  # raises
+            await call.abort(outcome.code, outcome.sentence, outcome.metadata())  # raises
         return outcome.serialized()
 
     async def _stream(self, requests: AsyncIterator[bytes], call: ServicerContext) -> AsyncIterator[bytes]:
         # One after the other: the answers of a stream come in the order of its requests, and a bad one ends nothing.
         async for data in requests:
             outcome = await self._outcome(data, call)
+            if outcome.code in _NOT_LET_IN:
+                await call.abort(outcome.code, outcome.sentence)  # raises
             if outcome.answer is None:
                 outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
             yield outcome.serialized()
@@ -105,14 +114,17 @@ class _Handler:
         metrics = self._state.metrics
         started = time.perf_counter()
         status = 500
+        key: Key | None = None
         try:
+            if self._state.guard.keys:
+                key = self._admitted(call)
             answer = await self._run(self._state, self._read(data), call)
             status = 200
             return _Outcome(answer)
         except DigitscopeError as error:
             status = STATUSES[type(error)]
             note(error, metrics)
-            return _Outcome(None, CODES[type(error)], sentence(error))
+            return _Outcome(None, CODES[type(error)], sentence(error), pause(error))
         except asyncio.CancelledError:  # by the caller, or because the deadline passed or the service ends
             status = _GONE
             raise
@@ -123,7 +135,19 @@ class _Handler:
             seconds = time.perf_counter() - started
             metrics.answered(self._route, "POST", status, seconds)  # over HTTP/2 it is one
             if self._state.settings.access_log:
-                _access.info("request", method="POST", path=self._route, status=status, seconds=seconds)
+                named = {} if key is None else {"key": key.name}
+                _access.info("request", method="POST", path=self._route, status=status, seconds=seconds, **named)
+
+    def _admitted(self, call: ServicerContext) -> Key | None:
+        fields = {
+            name.encode(): value.encode() if isinstance(value, str) else value
+            for name, value in call.invocation_metadata() or ()
+        }
+        key = self._state.guard.key(self._route, fields)
+        KEY.set(key)
+        if key is not None:
+            key.spend()
+        return key
 
     def _read(self, data: bytes) -> Message:
         try:
