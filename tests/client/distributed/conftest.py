@@ -1,0 +1,29 @@
+"""A cluster of Ray for the tests: a head that does no work, and two nodes with a CPU each, all on this machine."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.service.serving import ROOT
+
+_STORE = 100 * 2**20  # bytes
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """The cluster, whose processes are all ended afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(ROOT))  # of the nodes, and by them of all their workers
+        patch.delenv("RAY_ADDRESS", raising=False)
+        from ray.cluster_utils import Cluster  # noqa: PLC0415 — it is in an environment of its own
+
+        head = {"num_cpus": 0, "object_store_memory": _STORE, "include_dashboard": False}
+        running = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            for _ in range(2):
+                running.add_node(num_cpus=1, object_store_memory=_STORE)
+            yield running
+        finally:
+            running.shutdown()
