@@ -29,9 +29,11 @@ _PLACES = 512  # of a block
 _BLOCK = 512 * 2**10  # bytes of a block of inputs, of digits and of rows
 _STORE = 512 * 2**20  # bytes of the objects of a Ray that is started here
 
-# Parts of a CPU that a process of each stage is counted as. The four of a CPU take turns. Were an actor counted as a
-# whole one, what is left of a cluster that lost a node might have room for actors and for nothing that feeds them.
-_READ, _PREPARE, _PREDICT, _WRITE = 0.25, 0.5, 0.25, 0.25
+# Parts of a CPU that a process is counted as. One that reads, prepares or writes goes with an actor to a CPU: with more
+# a node would end those that rest and start them again, which takes seconds. An actor is counted as little, so that on
+# what is left of a cluster that lost nodes the actors do not take the place of what feeds them. And Ray makes one stage
+# of two that ask for the same, so that a large archive would be prepared by the one process that reads it.
+_READ, _PREPARE, _PREDICT, _WRITE = 0.7, 0.75, 0.05, 0.7
 
 
 def do(options: Options, console: Console, listed: Path) -> tuple[Summary, str]:

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import fsspec
 import numpy as np
 import orjson
-import pyarrow.dataset as pa_dataset
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -48,32 +49,36 @@ def _write_inputs(folder: Path, mnist: Mnist) -> list[str | Path]:
     return [pictures, *(folder / name for name in ("some.zip", "digits.gz", "photographs.npy", "missing.png"))]
 
 
-def _rows(folder: Path) -> Any:
-    """The table of a folder, its files in the order of their names."""
-    files = sorted(str(path) for path in folder.glob("*.parquet"))
-    return pa_dataset.dataset(files).to_table()
+def _rows(folder: str | Path) -> Any:
+    """The table of a folder or its address, its files in the order of their names."""
+    with fsspec.open_files(f"{folder}/part-*.parquet") as files:
+        return pa.concat_tables(pq.read_table(file) for file in files)
 
 
-def test_rows_are_those_of_a_run_without_it(cluster: Any, tmp_path: Path, mnist: Mnist) -> None:
-    """Inputs of every kind, some bad, with all columns: the same table to the last bit, in the same order."""
-    inputs = _write_inputs(tmp_path, mnist)
+def test_rows_are_those_of_a_run_without_it(cluster: Any, bucket: str, tmp_path: Path, mnist: Mnist) -> None:
+    """Inputs of every kind, some bad, some in object storage: the same table to the last bit, in the same order.
+
+    The job's own is in object storage, and the other in a file.
+    """
+    inputs = [*_write_inputs(tmp_path, mnist), f"{bucket}/in"]
+    system = fsspec.filesystem("s3")
+    for number, image in enumerate(mnist.images[100:110]):
+        system.pipe_file(f"{bucket}/in/{number}.png", encode(image))
+    there, here, log = f"{bucket}/out", tmp_path / "here.parquet", tmp_path / "log"
     columns = ("--probabilities", "--model-columns", "--layer", "fc1")
-    log = tmp_path / "log"
-    there, here = tmp_path / "there", tmp_path / "here.parquet"
-    address = ("--engine", "ray", "--ray-address", cluster.address)
-    assert command(*inputs, *columns, *address, "--output", there, log=log) == 1, log.read_text()
+    address = ("--engine", "ray", "--ray-address", cluster.address, "--output", there)
+    assert command(*inputs, *columns, *address, log=log) == 1, log.read_text()
     assert command(*inputs, *columns, "--local", "--output", here, log=log) == 1, log.read_text()
-    expected = pq.read_table(here)
-    found = _rows(there)
-    assert len(expected) == 65 + 5 + 3000 + 3 + 1 and expected["error"].null_count == len(expected) - 3
+    expected, found = pq.read_table(here), _rows(there)
+    assert len(expected) == 65 + 5 + 3000 + 3 + 1 + 10 and expected["error"].null_count == len(expected) - 3
     assert found.schema.equals(expected.schema, check_metadata=True) and found.equals(expected)
-    finished = orjson.loads((there / "_SUCCESS").read_bytes())
-    assert finished == {"rows": 3074, "failed": 3, "parts": sorted(path.name for path in there.glob("*.parquet"))}
-    assert {path.name for path in there.iterdir()} == {*finished["parts"], "_SUCCESS"}
+    names = sorted(path.rpartition("/")[2] for path in system.ls(there, detail=False))
+    finished = orjson.loads(system.cat_file(f"{there}/_SUCCESS"))
+    assert finished == {"rows": 3084, "failed": 3, "parts": names[1:]} and names[0] == "_SUCCESS"
     told = [line for line in log.read_text().splitlines() if line.startswith(("count", "rejected", "failed"))]
     assert len(told) == 6 and told[:3] == told[3:]  # both summaries
-    assert command(*inputs, *address, "--output", there, log=log) == 2
-    assert "there is there already, and finished" in log.read_text()
+    assert command(*inputs, *address, log=log) == 2
+    assert "out is there already, and finished" in log.read_text()
 
 
 def test_no_row_is_lost_or_doubled_when_workers_are_killed(cluster: Any, tmp_path: Path, mnist: Mnist) -> None:

@@ -1,4 +1,4 @@
-"""The service on Ray Serve, started by its configuration: it answers, also while a replica is killed; `pytest -m ray`."""
+"""The service on Ray Serve, by its configuration: it answers, also when a replica is killed; run by `pytest -m ray`."""
 
 import asyncio
 import contextlib
