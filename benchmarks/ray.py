@@ -148,7 +148,7 @@ def kill(folder: Path, place: Path, count: int, undisturbed: float) -> Killed:
             after = time.perf_counter() - began
             if process.poll() is not None:
                 raise BenchmarkError("the job had ended before its node could be killed")
-            cluster.remove_node(cluster.worker_nodes[0], allow_graceful=False)
+            cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
             _end(process, count)
             seconds = time.perf_counter() - began
         finally:

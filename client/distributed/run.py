@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from client.options import Options
 from client.summary import Summary
 
 _HERE = "local"
+_RAISED = re.compile(r"^[\w.]+(?:Error|Exception): .+", re.MULTILINE)
 _PLACES = 512  # of a block
 _BLOCK = 512 * 2**10  # bytes of a block of inputs, of digits and of rows
 _STORE = 512 * 2**20  # bytes of the objects of a Ray that is started here
@@ -47,7 +49,9 @@ def do(options: Options, console: Console, listed: Path) -> tuple[Summary, str]:
     folder = chosen(options.model)
     model = read_model(folder)
     columns = columns_of(options, model)
-    parts = Parts(options.folder, columns)
+    # Relative paths begin where the command was given, on the nodes as well.
+    output = options.folder if "://" in options.folder else str(Path(options.folder).absolute())
+    parts = Parts(output, columns)
     with _cluster(options):
         parts.prepare(restart=options.restart)
         began = time.monotonic()
@@ -59,7 +63,11 @@ def do(options: Options, console: Console, listed: Path) -> tuple[Summary, str]:
                     read,
                     batch_size=None,
                     batch_format="pyarrow",
-                    fn_kwargs={"column": options.column, "preprocess": options.preprocess},
+                    fn_kwargs={
+                        "column": options.column,
+                        "preprocess": options.preprocess,
+                        "folder": str(Path.cwd()),
+                    },
                     num_cpus=_READ,
                 )
                 .map_batches(
@@ -117,14 +125,15 @@ def _cluster(options: Options) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
         ray.shutdown()
 
 
 def _cause(error: BaseException) -> str:
-    """The last sentence of an error that a worker raised, whose text has all of its traceback."""
-    said = [line for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
-    return said[-1].strip() if said else type(error).__name__
+    """What a worker raised, of an error whose text has all of its traceback and advice besides."""
+    told = str(error)
+    found = _RAISED.search(told)
+    return found[0] if found else told.strip().rpartition("\n")[2]
 
 
 def _cpus() -> int:

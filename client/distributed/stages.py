@@ -4,6 +4,7 @@ Each is a function of its input alone, with the very code that a run without Ray
 again, because its process died or what it had made was lost, makes the same once more.
 """
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,8 +35,13 @@ def place_table(places: Iterable[Place]) -> Any:
     return pa.table([[os.fsencode(each.name) for each in found], errors], schema=_PLACES)
 
 
-def read(table: Any, column: str | None, preprocess: Preprocess) -> Iterator[Any]:
-    """The inputs of places, with the bytes of each or the sentence that says why there are none."""
+def read(table: Any, column: str | None, preprocess: Preprocess, folder: str) -> Iterator[Any]:
+    """The inputs of places, with the bytes of each or the sentence that says why there are none.
+
+    Relative paths begin in `folder`, which a node need not have where there are none.
+    """
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
     places = (Place(os.fsdecode(name), error) for name, error in zip(*table.to_pydict().values(), strict=True))
     found = (item for place in places for item in place_items(place, column))
     for group in groups(found, preprocess):  # a generator, which Ray knows by its kind
