@@ -71,7 +71,8 @@ class Parts(Datasink):
 
     def write(self, blocks: Iterable[Any], ctx: Any) -> tuple[str, Summary]:
         """Writes one part, and gives its name and the counts of its rows; this is done by Ray's workers."""
-        batches = [batch for block in blocks for batch in block.cast(self._schema).to_batches()]
+        whole = [block for block in blocks if block.num_rows]  # what is empty may have no columns
+        batches = [batch for block in whole for batch in block.cast(self._schema).to_batches()]
         name = f"part-{ctx.task_idx:05}.parquet"
         system, path = fsspec.core.url_to_fs(self._folder)
         if isinstance(system, LocalFileSystem):  # elsewhere a file is there when it is whole

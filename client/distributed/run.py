@@ -1,10 +1,12 @@
 """A job from its options to its folder."""
 
+import contextlib
 import itertools
 import logging
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +54,7 @@ def do(options: Options, console: Console, listed: Path) -> tuple[Summary, str]:
     # Relative paths begin where the command was given, on the nodes as well.
     output = options.folder if "://" in options.folder else str(Path(options.folder).absolute())
     parts = Parts(output, columns)
-    with _cluster(options):
+    with contextlib.redirect_stdout(sys.stderr), _cluster(options):  # where Ray tells of a node that died
         parts.prepare(restart=options.restart)
         began = time.monotonic()
         files = ray.put({name: (folder / name).read_bytes() for name in ("manifest.json", "model.onnx")})
