@@ -38,7 +38,7 @@ _LOCAL, _RAY = "--local", "--engine ray"
 
 @dataclass(frozen=True)
 class Run:
-    """Images a second of a run: of the whole command, and as the command itself says, without its start."""
+    """Images a second of a run: of the whole command, and as the command says, without its own start."""
 
     whole: float
     told: float
@@ -169,7 +169,7 @@ def write_table(runs: dict[str, list[Run]], killed: Killed, count: int, facts: d
         f"`.venv-ray/bin/python -m benchmarks.ray`: {count:,} MNIST digits as PNG files in folders → Parquet, "
         f"{rounds} rounds in turns; images a second, medians (least–most). *Whole* is from the start of the command's "
         "process to its end, the cluster being there; *told* is what the command says itself, which leaves out the "
-        "start of Python, of the connection to Ray, and of `--local`'s processes. The cluster has a node a CPU and a "
+        "start of Python and the connection to Ray. The cluster has a node a CPU and a "
         "head that does no work, and all of it shares the CPUs with the command.",
         "",
         "| | whole | told | whole, beside --local |",
