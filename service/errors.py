@@ -5,7 +5,8 @@
     │   ├── MalformedError      the request does not say what it must
     │   ├── UnknownError        a model, version, layer or path that is not here
     │   ├── TooLargeError       beyond a limit, which the message names
-    │   └── NotAPictureError    the bytes are no picture that is read here
+    │   ├── NotAPictureError    the bytes are no picture that is read here
+    │   └── VersionError        a version that was to be loaded or let go, and is not
     ├── OverloadedError         more is waiting than can be answered in time
     ├── DeadlineError           the time that the caller gave has passed
     ├── GoneError               the caller has gone before the answer
@@ -41,6 +42,10 @@ class TooLargeError(RequestError):
 
 class NotAPictureError(RequestError):
     """The bytes are no picture that is read here."""
+
+
+class VersionError(RequestError):
+    """A version that was to be loaded or let go, and is not; everything is as before."""
 
 
 class OverloadedError(DigitscopeError):

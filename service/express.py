@@ -84,7 +84,7 @@ class Express:
                 return False
             errand.work = work
             deadline = None if work.timeout is None else time.monotonic() + work.timeout
-            self._shared.predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone)
+            work.predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone)
         except Exception as error:  # whatever it is
             errand.set_exception(error)
         return True

@@ -12,6 +12,7 @@ STATUSES: dict[type[DigitscopeError], int] = {
     errors.UnknownError: 404,
     errors.TooLargeError: 413,
     errors.NotAPictureError: 415,
+    errors.VersionError: 400,  # as Triton's repository extension has it
     errors.GoneError: 499,  # as nginx notes a caller who has gone; nobody reads it
     errors.EngineError: 500,
     errors.OverloadedError: 503,

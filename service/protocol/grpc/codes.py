@@ -11,6 +11,7 @@ CODES: dict[type[DigitscopeError], grpc.StatusCode] = {
     # As Triton has it. RESOURCE_EXHAUSTED would invite another try, which would fare no better.
     errors.TooLargeError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotAPictureError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.VersionError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.GoneError: grpc.StatusCode.CANCELLED,
     errors.EngineError: grpc.StatusCode.INTERNAL,
     errors.OverloadedError: grpc.StatusCode.UNAVAILABLE,

@@ -50,7 +50,7 @@ def test_health_is_told(served: Served) -> None:
 
 def test_a_model_that_is_not_loaded_is_not_ready(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the server lives and is not ready, and inference is unavailable."""
-    monkeypatch.setattr(served.state, "loaded", None)
+    monkeypatch.setattr(served.state, "served", None)
     assert served.grpc.call("ServerLive").live
     assert not served.grpc.call("ServerReady").ready
     with pytest.raises(grpc.RpcError) as raised:
@@ -80,15 +80,19 @@ def test_the_same_is_told_as_over_http(
 def test_the_repository_lists_the_model(served: Served) -> None:
     """It is ready, and so among those that are."""
     for request in (pb.RepositoryIndexRequest(), pb.RepositoryIndexRequest(ready=True)):
-        (model,) = served.grpc.call("RepositoryIndex", request).models
+        models = served.grpc.call("RepositoryIndex", request).models
+        *others, model = models
         assert (model.name, model.version, model.state, model.reason) == ("digits", VERSION, "READY", "")
+        assert [(other.state, other.reason) for other in others] == [
+            ("UNAVAILABLE", "it is not loaded") for _ in range(int(VERSION) - 1) if not request.ready
+        ]
 
 
 def test_a_model_that_failed_is_listed_as_unavailable(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its reason, and not where only those that are ready are asked for."""
     assert served.state.loaded
     monkeypatch.setattr(served.state.loaded.engine, "healthy", False)
-    (model,) = served.grpc.call("RepositoryIndex").models
+    *_, model = served.grpc.call("RepositoryIndex").models
     assert (model.state, model.reason) == ("UNAVAILABLE", "the engine failed")
     assert not served.grpc.call("RepositoryIndex", pb.RepositoryIndexRequest(ready=True)).models
 
