@@ -12,6 +12,7 @@ import structlog
 
 from service.candidate import open_version
 from service.engine import Engine
+from service.mending import mend
 from service.predictor import Predictor, looking_inside
 from service.serving import Change, Serving
 from service.state import Served, State
@@ -47,6 +48,7 @@ class Exchange:
         self._state = state
         self._swapped = swapped
         self._background = looking_inside()
+        self._mending: asyncio.Task[None] | None = None
         self._prepared: tuple[Change, _Opened | None] | None = None
 
     async def start(self) -> None:
@@ -61,9 +63,12 @@ class Exchange:
         self._serve({version: self._predictor(each) for version, each in opened.items()})
         for each in opened.values():
             self._report(each.engine)
+        self._mending = asyncio.ensure_future(mend(self._state))
 
     def end(self) -> None:
         """Lets go of everything."""
+        if self._mending is not None:
+            self._mending.cancel()
         self._background.close()
         self._state.served = None
 

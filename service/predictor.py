@@ -217,6 +217,10 @@ class Predictor:
             return True
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.recover)
 
+    async def reopen(self) -> bool:
+        """Opens the engine anew; whether it answers then."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.reopen)
+
 
 @dataclass(slots=True)
 class _Timed:

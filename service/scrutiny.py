@@ -192,4 +192,6 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
 
 
 def _text(content: memoryview) -> str:
-    return bytes(content).decode(errors="replace")
+    """A name as it may be shown, which is no place for lines and their ends."""
+    name = bytes(content[:1000]).decode(errors="replace")
+    return "".join(letter if letter.isprintable() else "�" for letter in name)

@@ -20,6 +20,7 @@ from service.engine import Engine
 from service.errors import ModelError
 from service.log import with_request_id
 from service.manifest import Manifest
+from service.runtime import ort
 from service.serving import newest
 from service.settings import Settings
 from tests.service.asgi import ask, finish, running
@@ -90,13 +91,12 @@ def test_a_failing_engine_is_said_and_not_ready(
 ) -> None:
     """A failed run is a 500 with a sentence; until the golden inputs are answered again it is not ready."""
     app, client = own
-    engine = app.state.digitscope.loaded.engine
+    assert app.state.digitscope.loaded.engine.healthy
 
     def fail(*_: object) -> None:
         raise RuntimeError("CUDA error 700")
 
-    for session in (engine._predicting, engine._inspecting):
-        monkeypatch.setattr(session, "run", fail)
+    monkeypatch.setattr(ort.InferenceSession, "run", fail)  # of every session, those that are opened anew included
     assert refused(client.post("/v1/predict", content=PICTURE), 500) == "the engine failed on a batch of 1"
     assert refused(client.post("/v1/features", content=PICTURE), 500) == "the engine failed on a batch of 1"
     for path, said in (
