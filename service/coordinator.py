@@ -98,7 +98,9 @@ class Coordinator:
         """Ends a trial that is under way."""
         if self._job and self._job.trial:
             self._job.trial.kill()
-            self._job.trial.communicate()
+            self._job.trial.wait()
+            if self._job.trial.stdout:
+                self._job.trial.stdout.close()
 
     def ended(self, index: int) -> None:
         """A worker has ended."""

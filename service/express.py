@@ -64,6 +64,9 @@ class Express:
 
     def learn(self, head: bytes, order: Order, length: int) -> None:
         """Keeps a head, which a body of so many bytes follows, for those to come that are the same."""
+        destination = order.destination
+        if self._shortcut.destinations.get(destination.path) is not destination:
+            return  # of a version that was let go since the head was read
         if len(head) <= _LONGEST_KEPT and b"x-request-id" not in order.fields:  # what names itself comes only once
             if len(self.heads) >= _KEPT:
                 self.heads.clear()

@@ -80,7 +80,8 @@ class Supervisor:
     def _note_hang_up(self, number: int, _: FrameType | None) -> None:
         if self._had_terminal and not has_terminal():
             self._signals.append(number)
-        self._hung_up = True
+        else:
+            self._hung_up = True
 
     def _watch(self, wakeup: socket.socket) -> int:
         status = 0

@@ -83,8 +83,10 @@ def test_who_has_begun_ends_with_the_old_version(models: Path) -> None:
             express.feed(_HEAD + bytes(784))
             for _ in range(3):
                 await asyncio.sleep(0)
+            order = app.express.order(b"POST", b"/v1/predict", [(b"content-type", b"application/octet-stream")])
             exchange_of(app).commit()
-            assert state.predictor is not old
+            assert state.predictor is not old and order
+            app.express.learn(_HEAD, order, 784)  # too late: it is of the old version
             assert version_of(await ask(app, "POST", "/v1/predict", bytes(784), _RAW)) == "2"
             assert [version_of(await looking), version_of(await queued)] == ["1", "1"]
             halfway.feed(bytes(684))
