@@ -80,7 +80,7 @@ class Alone:
 
     async def watch(self) -> None:
         """Takes newer versions as they come, for ever."""
-        watch = Watch(self._settings)
+        watch = Watch(self._settings, self._exchange.serving.current)
         while True:
             await asyncio.sleep(INTERVAL)
             if (version := watch.newer(self._exchange.serving.current)) is not None:

@@ -65,7 +65,7 @@ class Coordinator:
         self._wanted: deque[tuple[Change, _Asker | None]] = deque()
         self._job: _Job | None = None
         self._number = 0
-        self._watch = Watch(settings) if settings.watch else None
+        self._watch = Watch(settings, serving.current) if settings.watch else None
         self._next_look = time.monotonic() + INTERVAL if settings.watch else math.inf
 
     @property

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     repository_api: bool = Field(
         default=False, description="load and let go of versions by POST /v2/repository/models/<name>/load and …/unload"
     )
-    model_public_key: Path | None = Field(
+    model_public_key: FilePath | None = Field(
         default=None, description="serve only versions signed for this key, a PEM file (extra signing)"
     )
     provider: Provider = Field(

@@ -13,9 +13,10 @@ _Trace = tuple[tuple[str, int, int], ...]
 class Watch:
     """What was there at the last look."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, current: str) -> None:
+        """What is newer than the current version has yet to be seen."""
         self._settings = settings
-        self._seen = self._look()
+        self._seen = {version: trace for version, trace in self._look().items() if int(version) <= int(current)}
 
     def newer(self, current: str) -> str | None:
         """The newest version, if it is new or another since the last look, and not older than the current one.

@@ -105,10 +105,11 @@ class Supervisor:
                     status = START_FAILED
                     self._due.clear()
                     self._end(signal.SIGTERM)
-            if self._hung_up:
-                self._hung_up = False
-                self._coordinator.reload()
-            self._coordinator.look(time.monotonic())
+            if not self._signals:
+                if self._hung_up:
+                    self._hung_up = False
+                    self._coordinator.reload()
+                self._coordinator.look(time.monotonic())
             if len(self._signals) > told:
                 told = len(self._signals)
                 self._end(signal.SIGTERM if told == 1 else signal.SIGKILL)

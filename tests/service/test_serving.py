@@ -79,7 +79,7 @@ def test_only_what_is_there_is_tried(tmp_path: Path) -> None:
 def test_a_newer_version_is_seen_once(tmp_path: Path) -> None:
     """When its manifest appears or is another, and again when what is wrong with it may have been mended."""
     version(tmp_path, 2)
-    watch = Watch(Settings(models=tmp_path))
+    watch = Watch(Settings(models=tmp_path), "2")
     assert watch.newer("2") is None
     (tmp_path / "digits" / "3").mkdir()
     assert watch.newer("2") is None
@@ -91,6 +91,14 @@ def test_a_newer_version_is_seen_once(tmp_path: Path) -> None:
     assert watch.newer("3") is None
     version(tmp_path, 2, "{ }")
     assert watch.newer("3") is None
+
+
+def test_what_came_while_the_service_began_is_seen(tmp_path: Path) -> None:
+    """It is newer than what is served, and nobody has looked at it."""
+    version(tmp_path, 2)
+    version(tmp_path, 3)
+    watch = Watch(Settings(models=tmp_path), "2")
+    assert [watch.newer("2"), watch.newer("2")] == ["3", None]
 
 
 def test_a_version_that_is_pinned_is_not_watched() -> None:
