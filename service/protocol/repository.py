@@ -4,28 +4,24 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import contextlib
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answer import json_answer
 from service.call import Call
-from service.errors import MalformedError, UnknownError, VersionError
-from service.protocol import description
+from service.errors import MalformedError
+from service.protocol import changing, description
+from service.protocol.changing import LoadParameters, UnloadParameters, Wanted, control_of, parsed
 from service.routes.predict import ERRORS
-from service.serving import Change, Control, newest
 from service.state import SharedPredictor, SharedState, State
 
 router = APIRouter(prefix="/v2/repository", tags=["Open Inference Protocol"], responses=ERRORS)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class IndexRequest(BaseModel):
@@ -34,33 +30,20 @@ class IndexRequest(BaseModel):
     ready: bool = Field(default=False, description="only those that answer")
 
 
-class LoadParameters(_Strict):
-    """Which version is to be loaded, and whether it is to answer what names none."""
-
-    version: str = Field(default="", pattern="^([1-9][0-9]{0,8})?$", description="else what --model-version says")
-    current: bool = Field(default=True, description="whether it answers what names no version, or beside that alone")
-
-
-class LoadRequest(_Strict):
+class LoadRequest(BaseModel):
     """A request to load a version."""
+
+    model_config = ConfigDict(extra="forbid")
 
     parameters: LoadParameters = LoadParameters()
 
 
-class UnloadParameters(_Strict):
-    """Which version is to be let go. Nothing depends on a model here, so `unload_dependents` makes no difference."""
-
-    version: str = Field(default="", pattern="^([1-9][0-9]{0,8})?$", description="one that is served beside another")
-    unload_dependents: bool = False
-
-
-class UnloadRequest(_Strict):
+class UnloadRequest(BaseModel):
     """A request to let a version go."""
 
+    model_config = ConfigDict(extra="forbid")
+
     parameters: UnloadParameters = UnloadParameters()
-
-
-Wanted = TypeVar("Wanted", bound=BaseModel)
 
 
 SCHEMAS: dict[str, Any] = models_json_schema(
@@ -79,13 +62,9 @@ async def _read(request: Request, state: State, kind: type[Wanted]) -> Wanted:
     """The body, which may be missing."""
     body = await Call.of(request, state).body()
     try:
-        return kind.model_validate(orjson.loads(body)) if body else kind()
+        return parsed(orjson.loads(body), kind) if body else kind()
     except orjson.JSONDecodeError as error:
         raise MalformedError(f"the body is no JSON: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise MalformedError(f"the request is wrong at {where[:80]}: {first['msg']}") from error
 
 
 @router.post("/index", openapi_extra=_body(IndexRequest))
@@ -104,25 +83,14 @@ async def load(request: Request, state: SharedState, _: SharedPredictor) -> Resp
     It comes from the service's own folder of models. The answer comes when every worker has it. Off unless the service
     was started with --repository-api.
     """
-    control = _control(request, state)
-    wanted = (await _read(request, state, LoadRequest)).parameters
-    await control.change(Change("load", wanted.version or newest(state.settings), wanted.current))
+    control = control_of(state, request.path_params["model"])
+    await changing.load(control, state, (await _read(request, state, LoadRequest)).parameters)
     return json_answer({})
 
 
 @router.post("/models/{model}/unload", response_class=Response, openapi_extra=_body(UnloadRequest))
 async def unload(request: Request, state: SharedState, _: SharedPredictor) -> Response:
     """Lets go of a version that is served beside the current one, in all worker processes; so too off by default."""
-    control = _control(request, state)
-    wanted = (await _read(request, state, UnloadRequest)).parameters
-    await control.change(Change("unload", wanted.version or state.predictor.engine.manifest.version))
+    control = control_of(state, request.path_params["model"])
+    await changing.unload(control, state, (await _read(request, state, UnloadRequest)).parameters)
     return json_answer({})
-
-
-def _control(request: Request, state: State) -> Control:
-    model = request.path_params["model"]
-    if not state.settings.repository_api or state.control is None:
-        raise VersionError("nothing is loaded or let go by request here: that needs a start with --repository-api")
-    if model != state.settings.model_name:
-        raise UnknownError(f"there is no model '{model[:40]}' here")
-    return state.control

@@ -7,7 +7,8 @@ from typing import Any
 from grpc.aio import ServicerContext
 from starlette.concurrency import run_in_threadpool
 
-from service.protocol import description
+from service.protocol import changing, description
+from service.protocol.changing import LoadParameters, UnloadParameters, control_of, parsed
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.messages import decode, encode
 from service.protocol.inference import execute
@@ -62,6 +63,25 @@ async def repository_index(state: State, request: Message, _call: ServicerContex
     return pb.RepositoryIndexResponse(models=description.index(state, ready=request.ready))
 
 
+async def repository_model_load(state: State, request: Message, _call: ServicerContext) -> Message:
+    """Loads a version in all worker processes, where that is not off."""
+    control = control_of(state, request.model_name)
+    await changing.load(control, state, parsed(_plain(request.parameters), LoadParameters))
+    return pb.RepositoryModelLoadResponse()
+
+
+async def repository_model_unload(state: State, request: Message, _call: ServicerContext) -> Message:
+    """Lets go of a version that is served beside the current one, in all worker processes, where that is not off."""
+    control = control_of(state, request.model_name)
+    await changing.unload(control, state, parsed(_plain(request.parameters), UnloadParameters))
+    return pb.RepositoryModelUnloadResponse()
+
+
+def _plain(parameters: Mapping[str, Message]) -> dict[str, Any]:
+    chosen = {name: value.WhichOneof("parameter_choice") for name, value in parameters.items()}
+    return {name: getattr(parameters[name], kind) if kind else None for name, kind in chosen.items()}
+
+
 async def model_infer(state: State, request: Message, call: ServicerContext) -> Message:
     """Runs the model on prepared digits, (n, 1, 28, 28), bright ink on black, until the call's own deadline."""
     predictor = state.named(request.model_name, request.model_version)
@@ -98,6 +118,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "ModelConfig": model_config,
         "ModelStatistics": model_statistics,
         "RepositoryIndex": repository_index,
+        "RepositoryModelLoad": repository_model_load,
+        "RepositoryModelUnload": repository_model_unload,
     }
 )
 """The method of each name."""
