@@ -51,6 +51,8 @@ def _precision(settings: Settings, manifest: Manifest) -> Precision:
 
 def _check_folder(directory: Path, models: Path) -> None:
     """Sees that nothing in a version's folder leads out of the folder of models."""
+    if not directory.is_dir():
+        return  # which is said of the first file that is looked for
     root = models.resolve()
     try:
         for path in (directory, *directory.iterdir()):
