@@ -72,7 +72,10 @@ class Alone:
 
     async def _try(self, version: str) -> None:
         process = await asyncio.create_subprocess_exec(
-            *trial.command(), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            *trial.command(),
+            env=trial.environment(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
         )
         output, _ = await process.communicate(trial.order(self._settings, version))
         if why := trial.verdict(output, process.returncode or 0):

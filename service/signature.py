@@ -19,8 +19,8 @@ def check_signature(directory: Path, public_key: Path) -> None:
 
     signature = directory / SIGNATURE_FILE
     if not signature.is_file():
-        raise ModelError(f"{directory} is not signed")
+        raise ModelError(f"version {directory.name} is not signed")
     try:
         Config().use_elliptic_key_verifier(public_key=public_key).verify(directory, signature)
     except Exception as error:  # it raises what the libraries beneath it raise
-        raise ModelError(f"{directory} is not what the key's owner signed") from error
+        raise ModelError(f"version {directory.name} is not what the key's owner signed") from error

@@ -29,6 +29,11 @@ def command() -> list[str]:
     return [sys.executable, "-m", "service.trial"]
 
 
+def environment() -> dict[str, str]:
+    """What a trial finds in its environment: no setting of the service's, since it is told all that it needs."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DIGITSCOPE_")}
+
+
 def order(settings: Settings, version: str) -> bytes:
     """What a trial reads: nothing that it does not need."""
     needed = {"models", "model_name", "provider", "precision", "threads", "model_public_key"}
@@ -46,7 +51,9 @@ def verdict(output: bytes, status: int) -> str:
 
 def begin(settings: Settings, version: str) -> "subprocess.Popen[bytes]":
     """A trial that runs; its standard output ends when it does."""
-    trial = subprocess.Popen(command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 — our own module
+    trial = subprocess.Popen(  # noqa: S603 — our own module
+        command(), env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert trial.stdin  # noqa: S101 — it has a pipe
     with contextlib.suppress(BrokenPipeError), trial.stdin:
         trial.stdin.write(order(settings, version))

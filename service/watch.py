@@ -37,7 +37,9 @@ class Watch:
     def _trace(self, version: str) -> _Trace:
         folder = self._settings.models / self._settings.model_name / version
         try:
-            files = [path for path in folder.iterdir() if path.suffix == ".onnx" or path.name == MANIFEST_FILE]
+            files = [
+                path for path in folder.iterdir() if path.suffix in (".onnx", ".sig") or path.name == MANIFEST_FILE
+            ]
             return tuple(sorted((path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in files))
         except OSError:  # it goes away just now
             return ()

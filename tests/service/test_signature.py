@@ -47,17 +47,17 @@ def test_only_what_the_key_s_owner_signed_is_served(tmp_path: Path) -> None:
         signer = signing.Config().set_hashing_config(hashing).use_elliptic_key_signer(private_key=key)
         signer.sign(folder, signature)
 
-    assert refused() == "1 is not signed"
+    assert refused() == "version 1 is not signed"
     sign(private)
     assert open_version(settings, "1").healthy
     (folder / "README.md").write_text("another card")
-    assert refused() == "1 is not what the key's owner signed"
+    assert refused() == "version 1 is not what the key's owner signed"
     (folder / "README.md").write_text("the card")
     (folder / "more").write_text("")
-    assert refused() == "1 is not what the key's owner signed"
+    assert refused() == "version 1 is not what the key's owner signed"
     (folder / "more").unlink()
     assert open_version(settings, "1").healthy
     sign(other)
-    assert refused() == "1 is not what the key's owner signed"
+    assert refused() == "version 1 is not what the key's owner signed"
     (folder / "model.sig").write_text("{}")
-    assert refused() == "1 is not what the key's owner signed"
+    assert refused() == "version 1 is not what the key's owner signed"

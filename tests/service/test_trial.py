@@ -19,8 +19,13 @@ def verdict(models: Path) -> str:
         return trial.verdict(running.stdout.read(), running.wait())
 
 
-def test_good_and_broken_ones_are_told_apart(tmp_path: Path) -> None:
-    """Nothing is said of a good one, and of the other the reason, without a path."""
+def test_good_and_broken_ones_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said of a good one, and of the other the reason, without a path.
+
+    What the service's own environment says is nothing to a trial.
+    """
+    monkeypatch.setenv("DIGITSCOPE_WATCH", "true")  # which contradicts a version that is named
+    monkeypatch.setenv("DIGITSCOPE_PROVIDER", "cuda")
     candidates = Candidates(tmp_path, 1)
     candidates.make(1)
     assert verdict(tmp_path) == ""
