@@ -1,13 +1,9 @@
 """The application: one function puts settings, routes, errors and middleware together."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -19,20 +15,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import service
 from service.answer import json_answer
-from service.choice import open_faster
-from service.engine import Engine, Runtime, usable_gpu
-from service.errors import DigitscopeError, ModelError
+from service.control import Channel, at_first, controlled
+from service.errors import DigitscopeError
+from service.exchange import Exchange
 from service.express import Express
 from service.guard import Guard
 from service.journal import Journal
 from service.keys import Key, read_keys
 from service.lanes import SIZES
 from service.listeners import is_loopback
-from service.manifest import Manifest, Precision, load_manifest, load_model, versions
 from service.metrics import Metrics
 from service.observe import BodyLimit, Observe
-from service.predictor import Predictor
 from service.protocol.grpc import ROUTES as GRPC_ROUTES
+from service.protocol.repository import SCHEMAS as REPOSITORY_SCHEMAS
+from service.protocol.repository import router as repository_router
 from service.protocol.routes import REQUEST_SCHEMAS, infer_reader
 from service.protocol.routes import router as protocol_router
 from service.protocol.routes import thin as thin_protocol_router
@@ -51,11 +47,9 @@ from service.routes.predict import router as predict_router
 from service.routes.trace import router as trace_router
 from service.scopes import needed
 from service.settings import Settings
-from service.state import State
+from service.state import Served, State
 from service.tally import Tally
 from service.thin import Destination, Shortcut, ThinRoute
-
-_log = structlog.get_logger("digitscope")
 
 
 class Application(FastAPI):
@@ -63,12 +57,14 @@ class Application(FastAPI):
 
     Attributes:
         express: answers past it what needs nothing of ASGI, where the server knows of it.
+        channel: leads to the parent of this process, if it is one of several workers.
     """
 
     front: Observe
     entrance: ASGIApp  # the same, or what opens it to other origins
     express: Express
     shortcut: Shortcut
+    channel: Channel | None
     shares_ports: bool  # with the other workers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +85,7 @@ class Application(FastAPI):
         """The OpenAPI document, with what FastAPI would find in signatures alone."""
         if self.openapi_schema is None:
             document = super().openapi()
-            document["components"]["schemas"].update(REQUEST_SCHEMAS)
+            document["components"]["schemas"].update(REQUEST_SCHEMAS | REPOSITORY_SCHEMAS)
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     operation["parameters"] = [*_path_parameters(path), *operation.get("parameters", [])]
@@ -119,11 +115,16 @@ def _add_security(document: dict[str, Any]) -> None:
             operation["security"] = [{scheme: [scope]} for scope in scopes for scheme in ("bearer", "header")]
 
 
-def create_app(settings: Settings, tally: Tally | None = None, keys: Sequence[Key] | None = None) -> Application:
+def create_app(
+    settings: Settings,
+    tally: Tally | None = None,
+    keys: Sequence[Key] | None = None,
+    channel: Channel | None = None,
+) -> Application:
     """The ASGI application. The model is opened when it starts, and let go when it ends.
 
-    `tally` is where it counts, if other workers of the service are to count with it, and `keys` those whose rates are
-    of all of them; without them, the settings' own are read.
+    `tally` is where it counts, if other workers of the service are to count with it, `keys` those whose rates are of
+    all of them, and `channel` leads to their parent then; without keys, the settings' own are read.
 
     Raises:
         ValueError: the settings' keys cannot be read.
@@ -148,6 +149,7 @@ def create_app(settings: Settings, tally: Tally | None = None, keys: Sequence[Ke
         ablate_router,
         model_router,
         protocol_router,
+        repository_router,
         thin_protocol_router,
         page_router,
     )
@@ -161,6 +163,7 @@ def create_app(settings: Settings, tally: Tally | None = None, keys: Sequence[Ke
     metrics = Metrics(tally or Tally(), routes, settings.max_batch or SIZES[-1])
     own = read_keys(settings.api_keys) if keys is None and settings.api_keys else keys
     state = app.state.digitscope = State(settings, metrics, guard=_guard(settings, own or (), paths))
+    app.channel = channel
     app.shares_ports = tally is not None
     app.add_exception_handler(DigitscopeError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
@@ -194,90 +197,21 @@ def _opened(front: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     return CORSMiddleware(front, allow_origins=origins, allow_methods=methods, allow_headers=["*"], expose_headers=read)
 
 
-def open_engine(settings: Settings) -> Engine:
-    """The engine of the settings' model and version, verified and warmed.
-
-    Raises:
-        ModelError: there is no such model, or it is not what its manifest says.
-        ProviderError: the provider asked for by name cannot be used.
-    """
-    directory = _directory(settings)
-    manifest = load_manifest(directory)
-    if (manifest.name, manifest.version) != (settings.model_name, directory.name):
-        raise ModelError(f"{directory} holds another model: {manifest.name}, version {manifest.version}")
-    precision = _precision(settings, manifest)
-    variant = None if precision == "fp32" else (precision, load_model(directory, manifest, precision))
-    model = load_model(directory, manifest)
-    bfloat16 = settings.precision == "bf16"
-
-    def open_with(runtime: Runtime) -> Engine:
-        return Engine(
-            model,
-            manifest,
-            provider=settings.provider,
-            threads=settings.threads,
-            variant=variant,
-            runtime=runtime,
-            bfloat16=bfloat16,
-        )
-
-    if settings.runtime != "auto":
-        return open_with(settings.runtime)
-    if settings.precision == "auto":
-        return open_faster(open_with)
-    return open_with("openvino" if bfloat16 else "onnxruntime")
-
-
-def _precision(settings: Settings, manifest: Manifest) -> Precision:
-    """Of the file that predicts."""
-    if settings.precision == "bf16":
-        return "fp32"
-    if settings.precision != "auto":
-        return settings.precision
-    return "int8" if "int8" in manifest.variants and not usable_gpu(settings.provider) else "fp32"
-
-
-def _directory(settings: Settings) -> Path:
-    version = settings.model_version
-    if version == "latest":
-        found = versions(settings.models, settings.model_name)
-        if not found:
-            raise ModelError(f"{settings.models / settings.model_name} has no version with a manifest")
-        version = str(found[-1])
-    return settings.models / settings.model_name / version
-
-
 @asynccontextmanager
 async def _lifespan(app: Application) -> AsyncIterator[None]:
     state: State = app.state.digitscope
-    executor = ThreadPoolExecutor(1, "engine")  # what a GPU has captured belongs to the thread that captured it
-    engine = await asyncio.get_running_loop().run_in_executor(executor, open_engine, state.settings)
-    state.metrics.engine = engine
-    state.loaded = Predictor(engine, state.settings, state.metrics, executor)
-    app.shortcut.destinations.update(_shortcuts(engine.manifest))
-    report = _log.warning if engine.fallback else _log.info
-    report(
-        "model open",
-        model=engine.manifest.name,
-        version=engine.manifest.version,
-        sha256=engine.manifest.sha256,
-        provider=engine.provider,
-        asked=state.settings.provider,
-        precision=engine.precision,
-        runtime=engine.runtime,
-        openvino=engine.openvino,
-        fallback=engine.fallback,
-        graphs=engine.graphs,
-        no_graphs=engine.no_graphs,
-        threads=engine.threads,
-    )
-    async with _grpc(state, shared=app.shares_ports):
+
+    def swapped(served: Served) -> None:
+        app.shortcut.destinations = _shortcuts(served)
+        app.express.heads.clear()  # each of which knows the version that answered it
+
+    exchange = Exchange(state, at_first(state.settings, app.channel), swapped)
+    await exchange.start()
+    async with controlled(state, exchange, app.channel), _grpc(state, shared=app.shares_ports):
         yield
-    state.loaded.close()
-    state.loaded = None
-    app.shortcut.destinations.clear()
+    exchange.end()
+    app.shortcut.destinations = {}
     app.express.heads.clear()
-    executor.shutdown(wait=False)
 
 
 def _grpc(state: State, *, shared: bool) -> AbstractAsyncContextManager[None]:
@@ -288,18 +222,20 @@ def _grpc(state: State, *, shared: bool) -> AbstractAsyncContextManager[None]:
     return grpc_server(state, shared=shared)
 
 
-def _shortcuts(manifest: Manifest) -> dict[str, Destination]:
+def _shortcuts(served: Served) -> dict[str, Destination]:
     """The paths that are asked most, each with its thin route."""
     found = (route for router in (predict_router, thin_protocol_router) for route in router.routes)
     routes = {route.path: route for route in found if isinstance(route, ThinRoute)}
-    model = {"model": manifest.name}
-    version = model | {"version": manifest.version}
+    model = {"model": served.current.engine.manifest.name}
     destinations = [
         Destination(template.format(**parameters), routes[template], parameters, reader)
         for template, parameters, reader in (
             ("/v1/predict", {}, predict_reader),
             ("/v2/models/{model}/infer", model, infer_reader),
-            ("/v2/models/{model}/versions/{version}/infer", version, infer_reader),
+            *(
+                ("/v2/models/{model}/versions/{version}/infer", model | {"version": version}, infer_reader)
+                for version in served.versions
+            ),
         )
     ]
     return {destination.path: destination for destination in destinations}

@@ -10,14 +10,18 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from service.app import create_app
+from service.control import Channel
+from service.coordinator import Coordinator
 from service.cpus import available_cpus
 from service.engine import usable_gpu
+from service.errors import DigitscopeError
 from service.issue import issue
 from service.keys import Key, is_exposed, read_keys
 from service.listeners import free_port, is_loopback, listening_sockets, url
 from service.log import configure_logs
 from service.memory import give_memory_back
 from service.server import serve
+from service.serving import first
 from service.settings import Settings
 from service.tally import Tally, shared_rows
 from service.workers import START_FAILED, Supervisor
@@ -87,9 +91,14 @@ def _workers(settings: Settings) -> int:
 
 def _serve_in_workers(settings: Settings, keys: list[Key], shares: list[list[socket.socket]]) -> int:
     rows = shared_rows(len(shares))
+    try:
+        coordinator = Coordinator(settings, first(settings))
+    except DigitscopeError as error:
+        _log.error(str(error))
+        return START_FAILED
 
-    def work(own: list[socket.socket], ready: Callable[[], None]) -> int:
-        app = create_app(settings, Tally(rows, shares.index(own)), keys)
+    def work(own: list[socket.socket], ready: Callable[[], None], channel: Channel) -> int:
+        app = create_app(settings, Tally(rows, shares.index(own)), keys, channel)
         return 0 if serve(app, app.express, own, ready) else START_FAILED
 
-    return Supervisor(work, shares).run()
+    return Supervisor(work, shares, coordinator).run()

@@ -126,13 +126,18 @@ class Engine:
                 raise ProviderError(f"precision '{variant[0]}' is for a CPU, and the provider is {self.provider}")
             if runtime == "openvino":
                 raise ProviderError(f"runtime 'openvino' is for a CPU, and the provider is {self.provider}")
+        self._asked = provider
+        self._predicting_file = predicting
+        self._open_or_fall_back()
+
+    def _open_or_fall_back(self) -> None:
         try:
-            self._open(predicting)
+            self._open(self._predicting_file)
         except ProviderError as error:
-            if provider != "auto" or self.provider == CPU:
+            if self._asked != "auto" or self.provider == CPU:
                 raise
             self.provider, self.fallback = CPU, str(error)
-            self._open(predicting)
+            self._open(self._predicting_file)
 
     def _open(self, predicting: bytes) -> None:
         self._fixed: Lanes | OpenVino | None = None
@@ -287,6 +292,16 @@ class Engine:
         """Asks the golden inputs again after a failure; whether they are answered right decides if it is healthy."""
         try:
             self._check()
+        except (ModelError, ProviderError):
+            self.healthy = False
+        else:
+            self.healthy = True
+        return self.healthy
+
+    def reopen(self) -> bool:
+        """Opens the model anew, which helps where a session is lost; whether it answers decides if it is healthy."""
+        try:
+            self._open_or_fall_back()
         except (ModelError, ProviderError):
             self.healthy = False
         else:

@@ -8,7 +8,8 @@
     │   ├── NotAPictureError    the bytes are no picture that is read here
     │   ├── UnauthenticatedError  no API key that is known came with it
     │   ├── ForbiddenError      whoever asks may not ask this
-    │   └── LimitedError        its API key has asked too often
+    │   ├── LimitedError        its API key has asked too often
+    │   └── VersionError        a version that was to be loaded or let go, and is not
     ├── OverloadedError         more is waiting than can be answered in time
     ├── DeadlineError           the time that the caller gave has passed
     ├── GoneError               the caller has gone before the answer
@@ -64,6 +65,10 @@ class LimitedError(RequestError):
     def __init__(self, sentence: str, wait: float = 1.0) -> None:
         super().__init__(sentence)
         self.wait = wait
+
+
+class VersionError(RequestError):
+    """A version that was to be loaded or let go, and is not; everything is as before."""
 
 
 class OverloadedError(DigitscopeError):

@@ -16,7 +16,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from service.metrics import METHODS, REASONS, SECONDS, STATUSES, Metrics
+from service.metrics import CHANGES, METHODS, REASONS, SECONDS, STATUSES, Metrics
 from service.rejection import REASONS as REJECTIONS
 
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # upper bounds of buckets
@@ -38,7 +38,7 @@ class _Counts(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics, from one reading of the tally."""
         metrics = self._metrics
-        totals = metrics.tally.total()
+        totals = metrics.totals()
         requests = CounterMetricFamily(
             "digitscope_requests", "Requests answered.", labels=("route", "method", "status")
         )
@@ -61,7 +61,7 @@ class _Counts(Collector):
             refusals.add_metric((reason,), count)
         yield refusals
 
-        runs = metrics.runs.of(totals)[:, 0]
+        runs = metrics.all_runs(totals)[:, 0]
         images = np.arange(len(runs))
         batches = HistogramMetricFamily("digitscope_batch_images", "Images in a run of the engine.")
         placed = np.zeros(len(_IMAGES) + 1)
@@ -81,6 +81,13 @@ class _Counts(Collector):
             rejections.add_metric((reason,), count)
         yield rejections
 
+        changes = CounterMetricFamily(
+            "digitscope_model_changes", "Versions loaded, let go and refused while serving.", labels=("outcome",)
+        )
+        for outcome, count in zip(CHANGES, metrics.changes.of(totals), strict=True):
+            changes.add_metric((outcome,), count)
+        yield changes
+
         yield GaugeMetricFamily(
             "digitscope_ready", "Whether the worker that tells this answers predictions.", float(metrics.ready)
         )
@@ -94,6 +101,13 @@ class _Counts(Collector):
         if engine is None:
             return
         manifest = engine.manifest
+        images = CounterMetricFamily(
+            "digitscope_version_images", "Images that each version that is served has predicted.", labels=("version",)
+        )
+        for version in self._metrics.served:
+            runs = self._metrics.statistics(version).runs[:, 0]
+            images.add_metric((version,), float(np.arange(len(runs)) @ runs))
+        yield images
         yield GaugeMetricFamily(
             "digitscope_provider_fallback",
             "Whether provider=auto had to do without a GPU.",

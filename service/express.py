@@ -70,6 +70,9 @@ class Express:
 
     def learn(self, head: bytes, order: Order, length: int) -> None:
         """Keeps a head, which a body of so many bytes follows, for those to come that are the same."""
+        destination = order.destination
+        if self._shortcut.destinations.get(destination.path) is not destination:
+            return  # of a version that was let go since the head was read
         if len(head) <= _LONGEST_KEPT and b"x-request-id" not in order.fields:  # what names itself comes only once
             if len(self.heads) >= _KEPT:
                 self.heads.clear()
@@ -95,7 +98,7 @@ class Express:
                 return False
             errand.work = work
             deadline = None if work.timeout is None else time.monotonic() + work.timeout
-            self._shared.predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone)
+            work.predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone)
         except Exception as error:  # whatever it is
             errand.set_exception(error)
         return True

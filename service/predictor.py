@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from anyio import CapacityLimiter, to_thread
 
@@ -31,7 +31,7 @@ from service.image import (
 from service.inside.probe import Probe
 from service.inside.similarity import Similarity
 from service.lanes import SIZES
-from service.metrics import Metrics
+from service.metrics import Counts, Metrics
 from service.prediction import Prediction, Run, joined
 from service.rejection import Gates, Reasons
 from service.runtime import CPU
@@ -55,8 +55,18 @@ class Predictor:
         similarity: the training digits that are near to a digit or excite a channel; read when first asked for.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics, executor: Executor | None = None) -> None:
-        """`executor` is the one thread that a GPU's engine was opened in, which all its runs are made in."""
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        metrics: Metrics,
+        executor: Executor | None = None,
+        background: Background | None = None,
+    ) -> None:
+        """`executor` is the one thread that a GPU's engine was opened in, which all its runs are made in.
+
+        `background` is the thread that looks inside, if other versions are to take turns in it.
+        """
         self.engine = engine
         self.model_name = {"name": engine.manifest.name, "version": engine.manifest.version}
         self.model_json = to_json(self.model_name)
@@ -64,21 +74,22 @@ class Predictor:
         self._executor = executor
         self._max_pixels = settings.max_pixels
         max_batch = settings.max_batch or (_CPU_BATCH if engine.provider == CPU else SIZES[-1])
-        self._metrics = metrics
-        self._gates = Gates(engine.manifest)
+        counts = self._counts = metrics.seat(engine.manifest.version)
+        # Nothing here leads back to the predictor. So the last request of a version that is let go takes all of it
+        # along, and no cycle keeps a model until somebody looks for garbage.
         self._batcher: Batcher[_Asked, Prediction] = Batcher(
-            self._run,
+            partial(_run, engine, Gates(engine.manifest), metrics, counts),
             max_batch=max_batch,
             max_waiting=settings.max_waiting,
             max_wait=settings.max_wait / 1e3,
             max_delay=settings.max_queue_delay / 1e6,
             pieces=Pieces(settings.max_batch or max(_PIECE, max_batch), _cut, joined),
-            waited=lambda requests, seconds: metrics.passed("queue", requests, seconds),
+            waited=lambda requests, seconds: counts.passed("queue", requests, seconds),
             # On the CPU the event loop itself runs the engine: with a thread for it, one CPU answered a fifth fewer.
             executor=None if engine.provider == CPU else executor,
         )
         self._decoding = CapacityLimiter(available_cpus())
-        self._background = Background("looking inside", _WAITING_INSPECTIONS)
+        self._background = background or looking_inside()
 
     def read_small(self, data: bytes, preprocess: Preprocess) -> Seen | None:
         """What `read` returns, of a picture that is read at once; None of a larger one.
@@ -136,7 +147,7 @@ class Predictor:
             stage = "success"
             return prediction
         finally:
-            self._metrics.passed(stage, 1, time.perf_counter() - started)
+            self._counts.passed(stage, 1, time.perf_counter() - started)
 
     def begin(
         self,
@@ -148,7 +159,7 @@ class Predictor:
         gone: Callable[[], bool] | None = None,
     ) -> None:
         """Has digits answered to a receiver: with what `predict` would return or raise."""
-        timed = _Timed(receiver, self._metrics, time.perf_counter())
+        timed = _Timed(receiver, self._counts, time.perf_counter())
         try:
             self._batcher.put((pixels, reasons), len(pixels) // PIXELS, timed, deadline=deadline, gone=gone)
         except OverloadedError as error:
@@ -204,22 +215,9 @@ class Predictor:
             return True
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.recover)
 
-    def _run(self, parts: list[_Asked]) -> list[Prediction]:
-        started = time.perf_counter()
-        images = as_images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
-        ready = time.perf_counter()
-        run = Run(*self.engine.predict(images))
-        answered = time.perf_counter()
-        run.reasons = self._gates.reasons(images, run.logits, run.largest, run.confidences, _noted(parts))
-        predictions = []
-        start = 0
-        for pixels, _ in parts:
-            stop = start + len(pixels) // PIXELS
-            predictions.append(Prediction(run, start, stop))
-            start = stop
-        ended = time.perf_counter()
-        self._metrics.ran(len(parts), run.digits, (ready - started, answered - ready, ended - answered), run.reasons)
-        return predictions
+    async def reopen(self) -> bool:
+        """Opens the engine anew; whether it answers then."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.reopen)
 
 
 @dataclass(slots=True)
@@ -227,19 +225,42 @@ class _Timed:
     """A receiver whose time is counted."""
 
     receiver: Receiver[Prediction]
-    metrics: Metrics
+    counts: Counts
     started: float
 
     def done(self) -> bool:
         return self.receiver.done()
 
     def set_result(self, result: Prediction, /) -> None:
-        self.metrics.passed("success", 1, time.perf_counter() - self.started)
+        self.counts.passed("success", 1, time.perf_counter() - self.started)
         self.receiver.set_result(result)
 
     def set_exception(self, exception: Exception, /) -> None:
-        self.metrics.passed("fail", 1, time.perf_counter() - self.started)
+        self.counts.passed("fail", 1, time.perf_counter() - self.started)
         self.receiver.set_exception(exception)
+
+
+def looking_inside() -> Background:
+    """The thread that looks inside, for one version or for several."""
+    return Background("looking inside", _WAITING_INSPECTIONS)
+
+
+def _run(engine: Engine, gates: Gates, metrics: Metrics, counts: Counts, parts: list[_Asked]) -> list[Prediction]:
+    started = time.perf_counter()
+    images = as_images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
+    ready = time.perf_counter()
+    run = Run(*engine.predict(images))
+    answered = time.perf_counter()
+    run.reasons = gates.reasons(images, run.logits, run.largest, run.confidences, _noted(parts))
+    predictions = []
+    start = 0
+    for pixels, _ in parts:
+        stop = start + len(pixels) // PIXELS
+        predictions.append(Prediction(run, start, stop))
+        start = stop
+    ended = time.perf_counter()
+    metrics.ran(len(parts), run.digits, (ready - started, answered - ready, ended - answered), run.reasons, counts)
+    return predictions
 
 
 def _cut(asked: _Asked, start: int, stop: int) -> _Asked:

@@ -17,6 +17,7 @@ STATUSES: dict[type[DigitscopeError], int] = {
     errors.TooLargeError: 413,
     errors.NotAPictureError: 415,
     errors.LimitedError: 429,
+    errors.VersionError: 400,  # as Triton's repository extension has it
     errors.GoneError: 499,  # as nginx notes a caller who has gone; nobody reads it
     errors.EngineError: 500,
     errors.OverloadedError: 503,

@@ -42,6 +42,8 @@ NEEDED: Mapping[str, frozenset[Scope]] = MappingProxyType(
         "/v2/models/{model}/config": _ABOUT,
         "/v2/models/{model}/versions/{version}/config": _ABOUT,
         "/v2/repository/index": _INSPECT,
+        "/v2/repository/models/{model}/load": _ADMIN,
+        "/v2/repository/models/{model}/unload": _ADMIN,
         "/metrics": _METRICS,
         "/v2/models/stats": _METRICS,
         "/v2/models/{model}/stats": _METRICS,
@@ -66,6 +68,8 @@ NEEDED: Mapping[str, frozenset[Scope]] = MappingProxyType(
         "grpc:ModelStreamInfer": _PREDICT,
         "grpc:ModelStatistics": _METRICS,
         "grpc:RepositoryIndex": _INSPECT,
+        "grpc:RepositoryModelLoad": _ADMIN,
+        "grpc:RepositoryModelUnload": _ADMIN,
     }
 )
 """By a route's template the scopes of which a key is to have any; of none, no key is needed."""

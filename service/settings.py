@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, FilePath, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -60,7 +60,23 @@ class Settings(BaseSettings):
         default=Path("models"), description="folder with the models, each version in <name>/<version>/"
     )
     model_name: str = Field(default="digits", pattern=r"^[a-z0-9_-]+$", description="the model to serve")
-    model_version: str = Field(default="latest", pattern=r"^(latest|[1-9][0-9]*)$", description="'latest' or a number")
+    model_version: str = Field(
+        default="latest", pattern=r"^(latest|[1-9][0-9]{0,8})$", description="'latest' or a number"
+    )
+    serve_versions: str = Field(
+        default="",
+        pattern=r"^(|[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*)$",
+        description="versions to serve beside it, with commas, each under /v2/models/<name>/versions/<n>",
+    )
+    watch: bool = Field(
+        default=False, description="look for a newer version every other second, and change to it without a gap"
+    )
+    repository_api: bool = Field(
+        default=False, description="load and let go of versions by POST /v2/repository/models/<name>/load and …/unload"
+    )
+    model_public_key: FilePath | None = Field(
+        default=None, description="serve only versions signed for this key, a PEM file (extra signing)"
+    )
     provider: Provider = Field(
         default="auto",
         description="of ONNX Runtime: auto (a GPU where one works, else the CPU, and says so), cuda, tensorrt or cpu",
@@ -130,6 +146,20 @@ class Settings(BaseSettings):
                 said = "an origin is a scheme, a host and perhaps a port in small letters, such as https://lab.example:8443"
                 raise PydanticCustomError("origin", said)
         return origins
+
+    @field_validator("watch")
+    @classmethod
+    def _has_something_to_watch_for(cls, watch: bool, found: ValidationInfo) -> bool:
+        if watch and found.data.get("model_version", "latest") != "latest":
+            raise PydanticCustomError("pinned", "a newer version is looked for only with --model-version latest")
+        return watch
+
+    @field_validator("model_public_key")
+    @classmethod
+    def _has_its_extra_too(cls, key: Path | None) -> Path | None:
+        if key and find_spec("model_signing") is None:
+            raise PydanticCustomError("extra", "signatures need the extra signing: pip install 'digitscope[signing]'")
+        return key
 
     @field_validator("grpc_port")
     @classmethod

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import Activations
-from service.errors import MalformedError, TooLargeError, UnknownError
+from service.errors import MalformedError, TooLargeError
 from service.guard import require
 from service.image import Pixels
 from service.manifest import Manifest
@@ -71,20 +71,6 @@ class Inference(NamedTuple):
     selection: Selection
     id: str | None = None
     timeout: float | None = None
-
-
-def named(predictor: Predictor, model: str, version: str = "") -> Predictor:
-    """The predictor, if it serves that model and version, or any version where none is named.
-
-    Raises:
-        UnknownError: it serves another.
-    """
-    manifest = predictor.engine.manifest
-    if model != manifest.name:
-        raise UnknownError(f"there is no model '{model[:40]}' here")
-    if version not in ("", manifest.version):
-        raise UnknownError(f"the model '{model}' has no version '{version[:40]}' here")
-    return predictor
 
 
 def only_input(inputs: Sequence[Tensor], manifest: Manifest) -> Tensor:

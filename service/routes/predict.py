@@ -92,7 +92,9 @@ def predict_reader(head: Head) -> Reader | None:
         if digits is None:
             return None
         pixels, reasons = digits
-        return Work(pixels, lambda prediction: _answer(prediction, pixels, predictor, seen=seen), reasons=reasons)
+        return Work(
+            predictor, pixels, lambda prediction: _answer(prediction, pixels, predictor, seen=seen), reasons=reasons
+        )
 
     return read if kind != MULTIPART and not segment else None
 

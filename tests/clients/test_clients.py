@@ -52,7 +52,7 @@ def given(tmp_path_factory: pytest.TempPathFactory, mnist: Mnist, model_bytes: b
     assert (expected["probabilities"].argmax(axis=1) == mnist.labels[:257]).mean() > 0.95
     np.savez(folder / "digits.npz", images=images, **expected)
     port = free_port()
-    with process(folder / "log", "--provider", "cpu", "--grpc-port", str(port)) as running:
+    with process(folder / "log", "--provider", "cpu", "--repository-api", "--grpc-port", str(port)) as running:
         yield {
             "HTTP": f"127.0.0.1:{running.port}",
             "GRPC": f"127.0.0.1:{port}",

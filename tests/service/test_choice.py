@@ -10,13 +10,13 @@ import structlog
 from numpy.typing import NDArray
 
 from service import choice
-from service.app import open_engine
+from service.candidate import open_version
 from service.choice import open_faster
 from service.engine import Engine, Runtime
 from service.errors import ModelError, ProviderError
 from service.manifest import Manifest
 from service.settings import Settings
-from tests.service.serving import MODELS
+from tests.service.serving import MODELS, VERSION
 
 
 class Clock:
@@ -122,8 +122,8 @@ def test_it_is_not_opened_where_it_cannot_be_taken(monkeypatch: pytest.MonkeyPat
 def test_auto_without_the_extra_is_int8_in_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it was before there was OpenVINO; and fp32, the default, is not even compared."""
     monkeypatch.setattr(choice, "installed", lambda: False)
-    engine = open_engine(Settings(models=MODELS, provider="cpu", precision="auto"))
+    engine = open_version(Settings(models=MODELS, provider="cpu", precision="auto"), VERSION)
     assert (engine.precision, engine.runtime, engine.openvino) == ("int8", "onnxruntime", None)
     monkeypatch.setattr(choice, "installed", lambda: pytest.fail("it is compared"))
-    engine = open_engine(Settings(models=MODELS, provider="cpu"))
+    engine = open_version(Settings(models=MODELS, provider="cpu"), VERSION)
     assert (engine.precision, engine.runtime) == ("fp32", "onnxruntime")

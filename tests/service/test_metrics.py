@@ -128,7 +128,7 @@ def test_a_reason_that_nobody_knows_is_a_mistake(metrics: Metrics) -> None:
 
 def test_too_many_counts_are_refused() -> None:
     """More than a tally has room for is found out at once, and the largest batch of the settings has room."""
-    with pytest.raises(ValueError, match=r"^these metrics need more than the 32768 counts of a tally$"):
+    with pytest.raises(ValueError, match=r"^these metrics need more than the 131072 counts of a tally$"):
         Metrics(Tally(), ROUTES, 2**14)
     create_app(Settings(max_batch=4096))
 

@@ -276,9 +276,9 @@ import sys
 calls = []
 watched = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "subprocess.Popen", "os.posix_spawn", "os.fork")
 sys.addaudithook(lambda event, _: calls.append(event) if event in watched else None)
-from service.app import open_engine
+from service.candidate import open_version
 from service.settings import Settings
-engine = open_engine(Settings(provider="cpu", precision="int8", runtime="openvino"))
+engine = open_version(Settings(provider="cpu", precision="int8", runtime="openvino"), "2")
 sender = [name for name in sys.modules if name.startswith("openvino_telemetry")]
 print(engine.openvino is not None, calls, sender)
 """

@@ -14,6 +14,7 @@ CODES: dict[type[DigitscopeError], grpc.StatusCode] = {
     errors.TooLargeError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotAPictureError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.LimitedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.VersionError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.GoneError: grpc.StatusCode.CANCELLED,
     errors.EngineError: grpc.StatusCode.INTERNAL,
     errors.OverloadedError: grpc.StatusCode.UNAVAILABLE,
