@@ -1,0 +1,1 @@
+"""Tests of what deploy/ has: manifests, compose files, and the proxy before the replicas."""
