@@ -2,7 +2,8 @@
 
 `python -m tests.deploy.load URL [KIND…]`: each thread sends one kind of request again and again, every second thread
 each on a connection of its own. Nothing is asked for twice: what fails has failed, be it a refused connection, a status
-other than 200, or another digit than seven.
+other than 200, or another digit than seven. A line says when every kind has been answered, the last ones what became
+of all.
 """
 
 import http.client
@@ -13,20 +14,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
 
-from tests.service.serving import DATA
-
+_SEVEN = Path(__file__).parents[1] / "data" / "seven.png"
 _THREADS = 4  # of each kind
 _PATIENCE = 30  # seconds for one answer
 
 
 def requests() -> dict[str, tuple[str, bytes]]:
     """By its name, the content type and the body of each kind of request; every one shows sevens."""
-    picture = (DATA / "seven.png").read_bytes()
+    picture = _SEVEN.read_bytes()
     seven = Image.open(io.BytesIO(picture)).convert("L")
     # Beyond what the proxy keeps for another try, and a photograph's usual size: only an orderly end helps it.
     large = io.BytesIO()
@@ -96,6 +97,9 @@ class Load:
                 else:
                     self.answered[kind] += 1
                 self.slowest[kind] = max(self.slowest[kind], time.monotonic() - began)
+                if self.answered[kind] == 1 and len(self.answered) == len(self.slowest):
+                    sys.stdout.write("every kind has been answered\n")
+                    sys.stdout.flush()
             if happened or not lasting:
                 connection.close()
         connection.close()
