@@ -21,6 +21,7 @@ from service.rejection import Reasons
 from service.tally import SLOTS, Tally
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)  # upper bounds of buckets
+CONFIDENCES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)  # upper bounds of buckets
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 STATUSES = (200, 304, 400, 401, 403, 404, 405, 413, 415, 429, 499, 500, 503, 504, 0)  # 0 is any other
 REASONS = (
@@ -32,6 +33,8 @@ RUN_STAGES = STAGES[3:]  # of a run of the engine
 MOST_VERSIONS = 4  # that are served at once
 _SEATS = MOST_VERSIONS + 1  # one for that which has just been let go, and still answers what it was asked
 CHANGES = ("loaded", "unloaded", "refused")
+_CONFIDENCES = np.array(CONFIDENCES, np.float32)  # as those that are counted are, so that none lies beside its bound
+Confidences = NDArray[np.float32]
 UNKNOWN = "unknown"  # the route of what is not there: a label for each invented path would fill the memory
 
 
@@ -126,7 +129,9 @@ class Metrics:
         self.requests = self._series(len(self.routes), len(METHODS), len(STATUSES))
         self.seconds = self._series(len(self.routes), len(SECONDS) + 2)  # a count a bucket, and the sum
         self.refusals = self._series(len(REASONS))
+        self.waits = self._series(len(SECONDS) + 2)  # as those of a route
         self.digits = self._series(10)
+        self.confidences = self._series(len(CONFIDENCES) + 2)
         self.rejections = self._series(len(REJECTIONS))
         self.changes = self._series(len(CHANGES))
         self._others = self._counts(max_batch)  # of versions that have lost their seats
@@ -229,6 +234,15 @@ class Metrics:
         """Counts requests of no version's that passed a stage, as `Counts` has it."""
         self._others.passed(stage, requests, seconds)
 
+    def waited(self, seconds: Sequence[float], counts: Counts | None = None) -> None:
+        """Counts requests that the engine begins with, each by the seconds that it has waited for that."""
+        first = self.waits.first
+        for each in seconds:
+            self._own[first + bisect_left(SECONDS, each)] += 1
+        together = sum(seconds)
+        self._own[first + len(SECONDS) + 1] += together
+        (counts or self._others).passed("queue", len(seconds), together)
+
     def ran(
         self,
         requests: int,
@@ -236,12 +250,19 @@ class Metrics:
         seconds: Sequence[float],
         reasons: Reasons = (),
         counts: Counts | None = None,
+        confidences: Confidences | Sequence[float] = (),
     ) -> None:
         """Counts a run of the engine for so many requests.
 
-        Of each image its digit and why it is rejected, of each stage its seconds. `counts` are those of its version.
+        Of each image its digit, its confidence and why it is rejected, of each stage its seconds. `counts` are those of
+        its version.
         """
         (counts or self._others).ran(requests, len(digits), seconds)
+        first = self.confidences.first
+        for place, count in enumerate(np.bincount(np.searchsorted(_CONFIDENCES, confidences)).tolist()):
+            if count:
+                self._own[first + place] += count
+        self._own[first + len(CONFIDENCES) + 1] += float(np.sum(confidences))
         for digit, count in enumerate(np.bincount(digits, minlength=10).tolist()):
             if count:
                 self._own[self.digits.first + digit] += count

@@ -84,7 +84,7 @@ class Predictor:
             max_wait=settings.max_wait / 1e3,
             max_delay=settings.max_queue_delay / 1e6,
             pieces=Pieces(settings.max_batch or max(_PIECE, max_batch), _cut, joined),
-            waited=lambda requests, seconds: counts.passed("queue", requests, seconds),
+            waited=lambda seconds: metrics.waited(seconds, counts),
             # On the CPU the event loop itself runs the engine: with a thread for it, one CPU answered a fifth fewer.
             executor=None if engine.provider == CPU else executor,
         )
@@ -259,7 +259,8 @@ def _run(engine: Engine, gates: Gates, metrics: Metrics, counts: Counts, parts: 
         predictions.append(Prediction(run, start, stop))
         start = stop
     ended = time.perf_counter()
-    metrics.ran(len(parts), run.digits, (ready - started, answered - ready, ended - answered), run.reasons, counts)
+    seconds = ready - started, answered - ready, ended - answered
+    metrics.ran(len(parts), run.digits, seconds, run.reasons, counts, run.confidences)
     return predictions
 
 

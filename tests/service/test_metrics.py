@@ -31,7 +31,22 @@ def read(metrics: Metrics, name: str) -> Any:
     return getattr(metrics, name).of(metrics.tally.total())
 
 
-NAMES = ("pid", "requests", "seconds", "refusals", "digits", "rejections", "stages", "runs", "last")
+NAMES = (
+    *(
+        "pid",
+        "requests",
+        "seconds",
+        "refusals",
+        "waits",
+        "digits",
+        "confidences",
+        "rejections",
+        "stages",
+        "runs",
+        "last",
+    ),
+    "changes",
+)
 
 
 def test_no_two_counts_share_a_slot(metrics: Metrics) -> None:
