@@ -11,13 +11,13 @@ BIN = $(VENV)/bin
 # A stamp stands for an installed set of extras; a newer pyproject.toml or another runtime makes it out of date.
 STAMP = $(VENV)/.installed-$(RUNTIME)
 
-.PHONY: help setup serve test train reproduce bench lint proto clean
+.PHONY: help setup serve test train reproduce bench lint proto lock clean
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(STAMP)-train-dev ## install everything
 
-serve: $(STAMP) ## serve the model in models/ (PORT=8000, HOST=127.0.0.1)
+serve: $(STAMP) ## serve the model in models/ (PORT=8000, HOST=127.0.0.1; any other HOST wants API keys)
 	@exec $(BIN)/python -m service --host $(HOST) --port $(PORT) $(ARGS)
 
 test: $(STAMP)-train-dev ## run the tests
@@ -40,6 +40,13 @@ lint: $(STAMP)-train-dev ## check style, types and the directions of imports
 
 proto: $(STAMP)-train-dev ## compile the gRPC service's inference.proto
 	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. service/protocol/grpc/inference.proto
+
+lock: $(STAMP)-train-dev ## lock what the images install, with hashes (ARGS='--upgrade')
+	@cd deploy/locks && for lock in build cpu gpu; do \
+	  UV_CUSTOM_COMPILE_COMMAND='make lock' ../../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url $(ARGS) -o $$lock.txt \
+	    $$(test -f $$lock.in && echo $$lock.in || echo ../../pyproject.toml --extra $$lock --extra grpc) || exit; \
+	done
 
 clean: ## remove the environment and what tools left
 	rm -rf $(VENV) .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,9 +1,8 @@
-"""`python -m benchmarks.batch`: the batch client beside what one would write without it, and its memory.
+"""`python -m benchmarks.batch`: the batch client beside what one would write without it.
 
-MNIST's digits lie as PNG files in folders of a thousand. They are asked for by the batch client, by a loop of httpx one
-after the other, and by tritonclient's asynchronous calls, in turns, of one service in two workers that shares the CPUs
-with whoever asks. Then arrays of prepared digits go through the batch client, few and many, and the most memory that it
-had is compared.
+MNIST's digits lie as PNG files in folders of a thousand. They are asked for by the batch client, by a loop of
+`requests` one after the other, and by tritonclient's asynchronous calls, in turns, of one service in two workers that
+shares the CPUs with whoever asks.
 """
 
 import argparse
@@ -16,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +23,9 @@ from numpy.typing import NDArray
 from benchmarks.cpus import choose_cpus
 from benchmarks.digits import ROOT, digits, png
 from benchmarks.errors import BenchmarkError
-from benchmarks.figures import short, spread
+from benchmarks.figures import spread
 from benchmarks.form import form
 from benchmarks.machine import describe_machine, describe_packages
-from benchmarks.peak import peak_memory
 from benchmarks.plan import service_server
 from benchmarks.server import run_server, wait_for_answer
 
@@ -38,19 +35,10 @@ _MOST_ONE_BY_ONE = 5000  # pictures of those who ask one a request: more would t
 BATCH, PREPARED, LOOP, TRITON_ONE, TRITON_MANY = (
     "digitscope-batch",
     "digitscope-batch --preprocess none",
-    "httpx, one after the other",
+    "requests, one after the other",
     "tritonclient, asyncio, 1 a request",
     "tritonclient, asyncio, 256 a request",
 )
-
-
-@dataclass(frozen=True)
-class Peaks:
-    """The most memory, in MB, of runs over few and over many digits."""
-
-    title: str
-    few: float
-    many: float
 
 
 def write_pictures(folder: Path, count: int) -> None:
@@ -80,7 +68,7 @@ def contenders(folder: Path, port: int, count: int) -> dict[str, Callable[[], fl
     found = {
         BATCH: lambda: _batch(folder, url, count),
         PREPARED: lambda: _batch(folder, url, count, "--preprocess", "none"),
-        LOOP: lambda: _script((*python, "benchmarks.httpx_loop", str(folder), "--url", url, "--count", fewer)),
+        LOOP: lambda: _script((*python, "benchmarks.requests_loop", str(folder), "--url", url, "--count", fewer)),
     }
     if _TRITON.exists():
         found[TRITON_ONE] = lambda: _script((*triton, "--count", fewer))
@@ -114,13 +102,12 @@ def _run(command: Sequence[str]) -> str:
     return ran.stdout
 
 
-def measure(rounds: int, count: int, few: int, many: int) -> tuple[dict[str, list[float]], list[Peaks]]:
-    """Images a second of each who asks, round by round, who goes first changing; and the memory."""
+def measure(rounds: int, count: int) -> dict[str, list[float]]:
+    """Images a second of each who asks, round by round, who goes first changing."""
     rates: dict[str, list[float]] = {}
     server = service_server("digitscope", "digitscope, 2 workers", choose_cpus().both, workers=2)
     with tempfile.TemporaryDirectory() as place, run_server(server) as running:
-        folder = Path(place) / "pictures"
-        folder.mkdir()
+        folder = Path(place)
         write_pictures(folder, count)
         wait_for_answer(running, form("raw"))
         asking = list(contenders(folder, running.port, count).items())
@@ -128,24 +115,11 @@ def measure(rounds: int, count: int, few: int, many: int) -> tuple[dict[str, lis
             first = number % len(asking)
             for name, ask in (*asking[first:], *asking[:first]):
                 rates.setdefault(name, []).append(ask())
-        ways = {"of a service": ("--url", f"http://127.0.0.1:{running.port}"), "--local": ("--local",)}
-        peaks = [
-            Peaks(title, *(_peak(Path(place), size, flags) for size in (few, many))) for title, flags in ways.items()
-        ]
-    return rates, peaks
+    return rates
 
 
-def _peak(folder: Path, size: int, flags: Sequence[str]) -> float:
-    path = folder / "digits.npy"
-    np.save(path, np.resize(digits(10_000), (size, 28, 28)))
-    return peak_memory([str(path), "--output", str(folder / "digits.parquet"), *flags])
-
-
-def write_table(
-    rates: dict[str, list[float]], peaks: list[Peaks], sizes: tuple[int, int, int], facts: dict[str, str]
-) -> str:
+def write_table(rates: dict[str, list[float]], count: int, facts: dict[str, str]) -> str:
     """The page: a row for each who asks, with its ratio to the batch client taken round by round."""
-    count, few, many = sizes
     lines = [
         "# The batch client",
         "",
@@ -164,19 +138,7 @@ def write_table(
         lines.append(f"| {name} | {spread(found)} | {'' if name == BATCH else ratio} |")
     if TRITON_ONE not in rates:
         lines += ["", "tritonclient is not installed here: `.ci/run` makes its environment."]
-    lines += [
-        "",
-        "## Memory",
-        "",
-        f"The most memory of the client's process, over {few:,} and over {many:,} prepared digits of an NPY file.",
-        "",
-        f"| | MB, {few:,} | MB, {many:,} | ratio |",
-        "| --- | ---: | ---: | ---: |",
-        *(f"| {each.title} | {short(each.few)} | {short(each.many)} | {each.many / each.few:.3f} |" for each in peaks),
-        "",
-        *(f"- {name}: {text}" for name, text in facts.items()),
-        "",
-    ]
+    lines += ["", *(f"- {name}: {text}" for name, text in facts.items()), ""]
     return "\n".join(lines)
 
 
@@ -185,16 +147,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how many (default: 3)")
     parser.add_argument("--count", type=int, default=70_000, help="pictures (default: 70000)")
-    parser.add_argument("--few", type=int, default=10_000, help="digits of the smaller run (default: 10000)")
-    parser.add_argument("--many", type=int, default=1_000_000, help="digits of the larger run (default: 1000000)")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder (default: benchmarks/)")
     options = parser.parse_args(arguments)
-    rates, peaks = measure(options.rounds, options.count, options.few, options.many)
+    rates = measure(options.rounds, options.count)
     facts = {"date": dt.datetime.now(dt.UTC).date().isoformat(), **describe_machine(), **describe_packages()}
-    content = {"facts": facts, "images_a_second": rates, "peaks_mb": [asdict(each) for each in peaks]}
+    content = {"facts": facts, "images_a_second": rates}
     (options.out / "batch.json").write_text(json.dumps(content, indent=1) + "\n")
-    sizes = (options.count, options.few, options.many)
-    (options.out / "batch.md").write_text(write_table(rates, peaks, sizes, facts))
+    (options.out / "batch.md").write_text(write_table(rates, options.count, facts))
 
 
 if __name__ == "__main__":

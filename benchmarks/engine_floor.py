@@ -1,18 +1,27 @@
-"""The floor of the engine: ONNX Runtime by itself on one thread, which is what no server in front of it can beat."""
+"""The floor of the engine: a runtime by itself on one thread, which is what no server in front of it can beat.
+
+It is ONNX Runtime, or OpenVINO, which has a model for each batch size: of one for all sizes it makes less.
+"""
 
 import argparse
 import json
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-import onnxruntime as ort
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.digits import digits
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TURNS = 7  # of each batch size; in turns, so that a slow moment meets all sizes
+_OUTPUTS = ("logits", "probabilities")
+Run = Callable[[NDArray[np.uint8]], object]
 
 
 @dataclass(frozen=True)
@@ -28,22 +37,52 @@ class Engine:
         return max(self.rates.values())
 
 
-def measure(model: Path, seconds: float) -> Engine:
-    """Measures one model file for about so many seconds."""
+def in_onnxruntime(model: Path) -> Run:
+    """What runs a batch in ONNX Runtime."""
+    import onnxruntime as ort  # noqa: PLC0415 — each is imported where it is what is measured
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(_OUTPUTS, {"image": images})
+
+
+def in_openvino(model: Path, precision: str) -> Run:
+    """What runs a batch of one of `BATCHES` in OpenVINO, floats computed in that precision."""
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type] # it reports to its makers
+    import openvino  # noqa: PLC0415
+
+    core = openvino.Core()
+    options = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
+    options |= {"INFERENCE_PRECISION_HINT": precision, "ENABLE_CPU_PINNING": False}
+    graph = core.read_model(model)
+    requests: dict[int, Any] = {}
+    for size in BATCHES:
+        graph.reshape([size, 1, 28, 28])
+        requests[size] = core.compile_model(graph, "CPU", options).create_infer_request()
+
+    def run(images: NDArray[np.uint8]) -> object:
+        request = requests[len(images)]
+        request.get_tensor("image").data[:] = images
+        request.infer(share_outputs=True)
+        return [request.get_tensor(name).data.copy() for name in _OUTPUTS]
+
+    return run
+
+
+def measure(run: Run, seconds: float) -> Engine:
+    """Measures a runtime for about so many seconds."""
     images = digits(max(BATCHES))[:, None]
     slice_s = seconds / (_TURNS * len(BATCHES))
     found: dict[int, list[float]] = {size: [] for size in BATCHES}
     for turn in range(_TURNS + 1):
         for size in BATCHES:
-            feed = {"image": images[:size]}
+            batch = images[:size]
             runs, start = 0, time.perf_counter()
             while (taken := time.perf_counter() - start) < slice_s or not runs:
-                session.run(["logits", "probabilities"], feed)
+                run(batch)
                 runs += 1
             if turn:  # the first turn warms
                 found[size].append(runs * size / taken)
@@ -62,8 +101,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--openvino", choices=("f32", "bf16"), help="measure OpenVINO, floats computed in this")
     options = parser.parse_args()
-    print(json.dumps(asdict(measure(options.model, options.seconds))))
+    run = in_openvino(options.model, options.openvino) if options.openvino else in_onnxruntime(options.model)
+    print(json.dumps(asdict(measure(run, options.seconds))))
 
 
 if __name__ == "__main__":

@@ -62,13 +62,16 @@ class Peer:
 
 def _run(command: list[str]) -> None:
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise BenchmarkError(f"{error.filename} is missing") from error
     if told.returncode:
         lines = [line for line in (told.stderr or told.stdout).splitlines() if "error" in line.lower()]
         raise BenchmarkError(f"it does not install: {without_places(' | '.join(lines[-2:]))[:300]}")
 
+
+OPENVINO = Peer("openvino", "OpenVINO", ("python",), ("raw",))
+"""This service's own environment with OpenVINO beside ONNX Runtime."""
 
 PEERS = (
     Peer(

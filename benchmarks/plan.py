@@ -2,10 +2,11 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.cpus import Cpus
 from benchmarks.digits import model_folder
-from benchmarks.peer import PEERS, Peer
+from benchmarks.peer import OPENVINO, PEERS, Peer
 from benchmarks.server import Server
 
 CONNECTIONS = (1, 16, 64)
@@ -73,7 +74,15 @@ def plan(cpus: Cpus, answer_size: int = 0) -> list[Measured]:
         ),
         Measured(
             service_server("digitscope-int8", "digitscope, int8", one, "--precision", "int8"),
-            (*_points("raw", connections=(64,)), *_points("raw", MANY, (1,))),
+            (*_points("raw"), *_points("raw", MANY, (1,))),
+        ),
+        Measured(
+            service_server(
+                "digitscope-openvino", "digitscope, int8 by OpenVINO", one,
+                "--precision", "int8", "--runtime", "openvino", python=OPENVINO.environment / "bin" / "python",
+            ),
+            (*_points("raw"), *_points("raw", MANY, (1,))),
+            peer=OPENVINO,
         ),
         Measured(
             service_server("digitscope-2", "digitscope, 2 workers on both CPUs", many, workers=2),
@@ -88,13 +97,16 @@ def plan(cpus: Cpus, answer_size: int = 0) -> list[Measured]:
     return [floor, *service, *(_measured_peer(peer, one) for peer in PEERS)]
 
 
-def service_server(name: str, title: str, cpus: int | str, *flags: str, workers: int = 1) -> Server:
+def service_server(
+    name: str, title: str, cpus: int | str, *flags: str, workers: int = 1, python: Path | str = sys.executable
+) -> Server:
     """This service on the CPU, one thread a worker."""
-    command = (sys.executable, "-m", "service", "--port", "{port}", "--provider", "cpu", "--threads", "1")
+    command = (str(python), "-m", "service", "--port", "{port}", "--provider", "cpu", "--threads", "1")
     return Server(name, title, (*command, "--workers", str(workers), *flags), cpus)
 
 
-def _measured_peer(peer: Peer, cpu: int) -> Measured:
+def peer_server(peer: Peer, cpu: int) -> Server:
+    """A peer on one CPU, out of its own environment."""
     command = (str(peer.environment / "bin" / peer.command[0]), *peer.command[1:])
     environment = {
         "BENCH_MODEL": str(model_folder() / "model.onnx"),
@@ -103,5 +115,9 @@ def _measured_peer(peer: Peer, cpu: int) -> Measured:
         "MLSERVER_GRPC_PORT": "0",
         "BENTOML_DO_NOT_TRACK": "true",
     }
+    return Server(peer.name, peer.title, command, cpu, environment)
+
+
+def _measured_peer(peer: Peer, cpu: int) -> Measured:
     points = tuple(point for form in peer.forms for point in _points(form))
-    return Measured(Server(peer.name, peer.title, command, cpu, environment), points, peer=peer)
+    return Measured(peer_server(peer, cpu), points, peer=peer)

@@ -15,6 +15,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.form import form
 from benchmarks.memory import Memory, worker_memory
 from benchmarks.overload import OpenLoop
+from benchmarks.peer import OPENVINO
 from benchmarks.plan import CLAIMED, CLAIMED_RATES, Measured, Point
 from benchmarks.server import Running, run_server, wait_for_answer
 from benchmarks.wrk import Load, run_wrk
@@ -23,7 +24,9 @@ SATURATION = Point("raw", 1, 64)
 """The closed-loop load whose rate is what open-loop rates are parts of."""
 
 VARIANTS = {"float32": "model.onnx", "int8": "model.int8.onnx"}
-"""The files of a model version that ONNX Runtime is measured with, where they are there."""
+"""The files of a model version that ONNX Runtime is measured with, where they are there, and OpenVINO, where it is."""
+
+_BFLOAT16 = {"avx512_bf16", "amx_bf16"}  # flags of CPUs; on others OpenVINO only imitates it
 
 
 @dataclass
@@ -49,6 +52,10 @@ def run_round(plan: list[Measured], cpus: Cpus, seconds: float, say: Callable[[s
         if path.exists():
             say(f"ONNX Runtime, {variant}")
             found.engines[variant] = _engine(path, cpus, seconds)
+    if any(measured.peer is OPENVINO for measured in plan):
+        for variant, name, precision in _in_openvino():
+            say(f"OpenVINO, {variant}")
+            found.engines[f"{variant}, OpenVINO"] = _engine(model_folder() / name, cpus, seconds, openvino=precision)
     for measured in plan:
         start = time.monotonic()
         try:
@@ -90,8 +97,18 @@ def _load(running: Running, point: Point, seconds: float, cpu: int | str) -> Loa
     return run_wrk(running.port, asked, connections=point.connections, seconds=seconds, cpu=cpu)
 
 
-def _engine(path: Path, cpus: Cpus, seconds: float) -> Engine:
-    command = [sys.executable, "-m", "benchmarks.engine_floor", "--model", str(path), "--seconds", str(seconds)]
+def _in_openvino() -> list[tuple[str, str, str]]:
+    """Each with its file and the precision of what are floats in it."""
+    found = [(variant, name, "f32") for variant, name in VARIANTS.items() if (model_folder() / name).exists()]
+    if _BFLOAT16 & set(Path("/proc/cpuinfo").read_text().split()):
+        found.append(("bfloat16", VARIANTS["float32"], "bf16"))
+    return found
+
+
+def _engine(path: Path, cpus: Cpus, seconds: float, *, openvino: str | None = None) -> Engine:
+    python = str(OPENVINO.environment / "bin" / "python") if openvino else sys.executable
+    command = [python, "-m", "benchmarks.engine_floor", "--model", str(path), "--seconds", str(seconds)]
+    command += ["--openvino", openvino] if openvino else []
     return read_engine(_told(pinned(cpus.server, command)))
 
 

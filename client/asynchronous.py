@@ -149,7 +149,9 @@ class AsyncClient:
         body, length = inference(digits, layer)
         headers = {"Content-Type": PREPARED, HEADER_LENGTH: str(length)}
         reply = await self._ask("POST", f"/v2/models/{model}/infer", body, headers, len(digits))
-        return read_inference(reply.body, reply.headers.get(HEADER_LENGTH.lower()), layer, len(digits))
+        version, values = read_inference(reply.body, reply.headers.get(HEADER_LENGTH.lower()), layer, len(digits))
+        self._note_version(version)
+        return values
 
     def _predictions(self, reply: Reply, count: int) -> list[Prediction]:
         version, predictions = read_predictions(reply.body, count)

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.logging import RichHandler
 
-from client.errors import ClientError
+from client.errors import ClientError, RunError
 from client.inputs.stream import LISTED
 from client.job import do
 from client.memory import keep_little
@@ -41,7 +41,7 @@ def _run(options: Options, console: Console) -> int:
             if LISTED in options.inputs:
                 shutil.copyfileobj(sys.stdin.buffer, listed)
                 listed.flush()
-            done = asyncio.run(_do(options, console, Path(listed.name)))
+            done = _do(options, console, Path(listed.name))
     except ClientError as error:
         return _abort(str(error), options)
     except OSError as error:
@@ -58,7 +58,17 @@ def _run(options: Options, console: Console) -> int:
     return SOME_FAILED if summary.failed else CLEAN
 
 
-async def _do(options: Options, console: Console, listed: Path) -> tuple[Summary, str] | None:
+def _do(options: Options, console: Console, listed: Path) -> tuple[Summary, str] | None:
+    if options.engine == "own":
+        return asyncio.run(_do_here(options, console, listed))
+    try:
+        from client.distributed.run import do as do_distributed  # noqa: PLC0415 — of an extra
+    except ModuleNotFoundError as error:
+        raise RunError(f"--engine ray needs {error.name}: pip install 'digitscope[ray]'") from error
+    return do_distributed(options, console, listed)
+
+
+async def _do_here(options: Options, console: Console, listed: Path) -> tuple[Summary, str] | None:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 — this is one
     with contextlib.suppress(NotImplementedError):  # on Windows

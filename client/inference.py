@@ -29,15 +29,18 @@ def inference(digits: NDArray[np.uint8], output: str) -> tuple[bytes, int]:
     return head + pixels, len(head)
 
 
-def read_inference(body: bytes, head: str | None, output: str, count: int) -> NDArray[np.float32]:
-    """The values of the output, float32 (count, …); `head` is what the answer's header says of its JSON's length.
+def read_inference(body: bytes, head: str | None, output: str, count: int) -> tuple[str, NDArray[np.float32]]:
+    """The version of the model that answered, and the values of the output, float32 (count, …).
+
+    `head` is what the answer's header says of its JSON's length.
 
     Raises:
         AnswerError: it is no such answer.
     """
     try:
         length = int(head or "")
-        (tensor,) = orjson.loads(body[:length])["outputs"]
+        answer = orjson.loads(body[:length])
+        version, (tensor,) = str(answer["model_version"]), answer["outputs"]
         name, shape, size = tensor["name"], tuple(tensor["shape"]), tensor["parameters"]["binary_data_size"]
     except (KeyError, TypeError, ValueError) as error:
         raise AnswerError("the answer holds no binary tensor") from error
@@ -45,4 +48,4 @@ def read_inference(body: bytes, head: str | None, output: str, count: int) -> ND
         raise AnswerError(f"'{output}' of {count} digits was asked for, and '{name}' of shape {shape} came back")
     if size != len(body) - length or size != 4 * math.prod(shape):
         raise AnswerError(f"the tensor '{output}' has not as many bytes as its shape says")
-    return np.frombuffer(body, "<f4", offset=length).reshape(shape).astype(np.float32, copy=False)
+    return version, np.frombuffer(body, "<f4", offset=length).reshape(shape).astype(np.float32, copy=False)

@@ -44,7 +44,7 @@ async def do(options: Options, console: Console, listed: Path) -> tuple[Summary,
     if options.resume and options.output.exists() and not journal_of(options.output).exists():
         return None
     async with _answerer(options) as (answerer, model):
-        columns = _columns(options, model)
+        columns = columns_of(options, model)
         identity = {
             "inputs": [_text(each) for each in options.inputs],
             "column": options.column and _text(options.column),
@@ -81,7 +81,7 @@ async def _fill(ledger: Ledger, answerer: Answerer, options: Options, listed: Pa
 
 
 def _items(options: Options, listed: Path) -> Iterator[Item]:
-    return items(options.inputs, _lines(listed), options.column, _own_files(options))
+    return items(options.inputs, lines(listed), options.column, _own_files(options))
 
 
 def _own_files(options: Options) -> frozenset[str]:
@@ -93,7 +93,8 @@ def _own_files(options: Options) -> frozenset[str]:
     return frozenset(resolved(str(path)) for path in found)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a file of paths, of whatever bytes they are."""
     with path.open("rb") as file:
         for line in file:
             yield os.fsdecode(line)
@@ -104,7 +105,12 @@ def _text(argument: str) -> str:
     return os.fsencode(argument).decode(errors="backslashreplace")
 
 
-def _columns(options: Options, model: Model) -> Columns:
+def columns_of(options: Options, model: Model) -> Columns:
+    """The columns that are asked for.
+
+    Raises:
+        RunError: the model has no such layer.
+    """
     if options.layer and options.layer not in model.layers:
         raise RunError(f"--layer {options.layer}: the model's layers are {', '.join(model.layers)}")
     return Columns(model, options.layer, options.probabilities, options.model_columns)
@@ -114,10 +120,10 @@ def _columns(options: Options, model: Model) -> Columns:
 async def _answerer(options: Options) -> AsyncIterator[tuple[Answerer, Model]]:
     if options.local:
         try:
-            from client.local import Local, newest  # noqa: PLC0415 — it needs the service's own packages
+            from client.local import Local, chosen  # noqa: PLC0415 — it needs the service's own packages
         except ModuleNotFoundError as error:
             raise RunError(f"--local needs {error.name}: pip install '.[client,cpu]'") from error
-        folder = options.model if (options.model / "manifest.json").exists() else newest(options.model)
+        folder = chosen(options.model)
         with Local(folder, preprocess=options.preprocess, layer=options.layer, processes=options.processes) as local:
             yield local, local.model
         return

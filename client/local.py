@@ -32,6 +32,13 @@ _MAX_PIXELS = 4096 * 4096  # of a picture, as the service has it by default
 _RUN = 64  # images of one run: a cache's worth
 
 
+class Digit(NamedTuple):
+    """A prepared digit: its 784 bytes, and why it is better not taken for one, where its preparation noticed."""
+
+    pixels: bytes
+    reason: str | None
+
+
 class _Work(NamedTuple):
     """What the workers are to do with all that they are handed."""
 
@@ -52,6 +59,35 @@ def newest(models: Path, name: str = "digits") -> Path:
     return models / name / str(found[-1])
 
 
+def cpus() -> int:
+    """How many CPUs this process may use, by its affinity and its control group."""
+    return available_cpus()
+
+
+def chosen(path: Path) -> Path:
+    """The folder of the version that a path names: its own, or that of the newest in a folder of models.
+
+    Raises:
+        RunError: there is none.
+    """
+    return path if (path / "manifest.json").exists() else newest(path)
+
+
+def read_model(folder: Path) -> Model:
+    """Which model a version's folder holds; its file is what the manifest says.
+
+    Raises:
+        RunError: there is no such model.
+    """
+    try:
+        manifest = load_manifest(folder)
+        load_model(folder, manifest)
+    except DigitscopeError as error:
+        raise RunError(str(error)) from error
+    layers = {layer.name: tuple(layer.shape) for layer in manifest.layers}
+    return Model(manifest.name, manifest.version, manifest.sha256, layers)
+
+
 class Local:
     """A pool of processes, one for each CPU that may be used, each with the model open on one thread.
 
@@ -67,13 +103,7 @@ class Local:
         Raises:
             RunError: there is no such model.
         """
-        try:
-            manifest = load_manifest(folder)
-            load_model(folder, manifest)
-        except DigitscopeError as error:
-            raise RunError(str(error)) from error
-        layers = {layer.name: tuple(layer.shape) for layer in manifest.layers}
-        self.model = Model(manifest.name, manifest.version, manifest.sha256, layers)
+        self.model = read_model(folder)
         self._work = _Work(folder, preprocess, layer)
         self._pool = ProcessPoolExecutor(
             processes or available_cpus(),
@@ -126,33 +156,45 @@ def _open(folder: Path) -> tuple[Engine, Gates]:
 
 def _answer(work: _Work, kind: Kind, data: list[bytes]) -> list[Answer]:
     """What the pool's processes do."""
+    return predicted(work.folder, prepared(kind, data, work.preprocess), work.layer)
+
+
+def prepared(kind: Kind, data: Sequence[bytes], preprocess: Preprocess = "mnist") -> list[Digit | str]:
+    """The digit of each picture as the network is to see it, or the sentence that says why there is none."""
     if kind == "digit":
-        found: list[Answer] = []
-        for start in range(0, len(data), _RUN):
-            part = data[start : start + _RUN]
-            found += _predict(work, part, [None] * len(part))
-        return found
-    answers: list[Answer] = []
-    digits, reasons = [], []
-    for picture in data:
-        try:
-            digit, reason = read_picture(picture, work.preprocess, _MAX_PIXELS)
-        except RequestError as error:
-            answers.append(str(error))
-        else:
-            answers.append("")  # its prediction's place
-            digits.append(digit.tobytes())
-            reasons.append(reason)
-    predictions = iter(_predict(work, digits, reasons) if digits else ())
-    return [answer or next(predictions) for answer in answers]
+        return [Digit(pixels, None) for pixels in data]
+    return [_prepare(picture, preprocess) for picture in data]
 
 
-def _predict(work: _Work, digits: list[bytes], noted: Sequence[str | None]) -> list[Prediction]:
-    engine, gates = _open(work.folder)
-    images = as_images(b"".join(digits))
+def _prepare(picture: bytes, preprocess: Preprocess) -> Digit | str:
+    try:
+        digit, reason = read_picture(picture, preprocess, _MAX_PIXELS)
+    except RequestError as error:
+        return str(error)
+    return Digit(digit.tobytes(), reason)
+
+
+def predicted(folder: Path, digits: Sequence[Digit | str], layer: str | None = None) -> list[Answer]:
+    """The prediction of each digit by the model in a version's folder; a sentence stays what it is.
+
+    Raises:
+        DigitscopeError: the engine failed.
+    """
+    whole = [digit for digit in digits if isinstance(digit, Digit)]
+    predictions: list[Prediction] = []
+    for start in range(0, len(whole), _RUN):
+        predictions += _predict(folder, whole[start : start + _RUN], layer)
+    found = iter(predictions)
+    return [digit if isinstance(digit, str) else next(found) for digit in digits]
+
+
+def _predict(folder: Path, digits: Sequence[Digit], layer: str | None) -> list[Prediction]:
+    engine, gates = _open(folder)
+    images = as_images(b"".join(digit.pixels for digit in digits))
     run = Run(*engine.predict(images))
+    noted = [digit.reason for digit in digits]
     reasons = gates.reasons(images, run.logits, run.largest, run.confidences, noted if any(noted) else ())
-    layers = None if work.layer is None else engine.inspect(images, [work.layer])[work.layer]
+    layers = None if layer is None else engine.inspect(images, [layer])[layer]
     rows = zip(
         run.digits.tolist(),
         run.confidences.tolist(),

@@ -1,6 +1,7 @@
 """The command's flags."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,15 @@ from client.outputs.formats import WRITERS
 from client.transport import KEY_VARIABLE
 
 _WITH_FEATURES = (".parquet", ".npz")
+_NOT_WITH_RAY = {
+    "url": "which asks no service",
+    "local": "which predicts on its workers",
+    "timeout": "which asks no service",
+    "patience": "which asks no service",
+    "most": "which asks no service",
+    "report": "whose rows are in many files",
+    "resume": "which goes on by itself when a worker dies",
+}
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,9 @@ class Options:
     Attributes:
         inputs: paths, patterns, addresses, or `-`.
         output: the table to write.
+        folder: the same as it was given, since with `engine` ray it may be an address.
+        engine: what does the work: own, or ray.
+        ray_address: of the cluster.
         url: of the service.
         local: whether no service is asked.
         model: the folder that predicts then: a version's, or one of models.
@@ -31,11 +44,14 @@ class Options:
         resume, restart: what becomes of an unfinished run.
         timeout, patience: seconds of one attempt, and of all at one request.
         most: requests at once.
-        processes: of `local`; 0 for the CPUs.
+        processes: of `local`, or CPUs of a Ray that is started here; 0 for those that there are.
     """
 
     inputs: tuple[str, ...]
     output: Path
+    folder: str
+    engine: str
+    ray_address: str | None
     url: str
     local: bool
     model: Path
@@ -57,7 +73,18 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     """The options that are given; ends the process with status 2 where they are wrong."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    given.folder, given.output = given.output, Path(given.output)
+    if given.engine == "ray":
+        _check_with_ray(parser, given)
+    else:
+        _check(parser, given)
+    return Options(**{**vars(given), "inputs": tuple(given.inputs), "preprocess": cast("Preprocess", given.preprocess)})
+
+
+def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
     suffix = given.output.suffix.lower()
+    if given.ray_address is not None:
+        parser.error("--ray-address: it is of --engine ray")
     if suffix not in WRITERS:
         parser.error(f"--output: its name is to end in one of {', '.join(WRITERS)}")
     if given.layer and suffix not in _WITH_FEATURES:
@@ -67,7 +94,16 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     for path in (given.output, given.report):
         if path is not None and not path.parent.is_dir():
             parser.error(f"{path}: there is no folder {path.parent}")
-    return Options(**{**vars(given), "inputs": tuple(given.inputs), "preprocess": cast("Preprocess", given.preprocess)})
+
+
+def _check_with_ray(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    for name, why in _NOT_WITH_RAY.items():
+        if getattr(given, name) != parser.get_default(name):
+            parser.error(f"--{name}: not with --engine ray, {why}")
+    if given.output.suffix.lower() in WRITERS.keys() - {".parquet"}:
+        parser.error("--output: --engine ray writes a folder of Parquet files")
+    if given.processes and (given.ray_address or os.environ.get("RAY_ADDRESS")):
+        parser.error("--processes: a cluster has the CPUs that it has")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +121,19 @@ def _parser() -> argparse.ArgumentParser:
         "IDX (gzipped or not), Parquet; told by their content. - reads paths from standard input, one a line",
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="the table: .csv, .jsonl, .parquet or .npz"
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="the table: .csv, .jsonl, .parquet or .npz; with --engine ray a folder of Parquet files, or its address",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("own", "ray"),
+        default="own",
+        help="ray predicts as a job of Ray Data, on this machine or on a cluster (default: own)",
+    )
+    parser.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of the cluster (default: RAY_ADDRESS, else Ray is started here)"
     )
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of the service (default: %(default)s)")
     parser.add_argument("--local", action="store_true", help="ask no service but predict here, on all CPUs")
@@ -94,9 +142,14 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("models"),
         metavar="DIR",
-        help="of --local: a version's folder, or one of models, for the newest (default: models)",
+        help="of --local and --engine ray: a version's folder, or one of models, for the newest (default: models)",
     )
-    parser.add_argument("--processes", type=_number(int, 0), default=0, help="of --local (default: one for each CPU)")
+    parser.add_argument(
+        "--processes",
+        type=_number(int, 0),
+        default=0,
+        help="of --local, or CPUs of a Ray that is started here (default: one for each CPU)",
+    )
     parser.add_argument(
         "--preprocess",
         choices=("mnist", "none"),

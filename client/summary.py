@@ -33,6 +33,14 @@ class Summary:
         """How many have no prediction."""
         return self.failures.total()
 
+    def add(self, other: "Summary") -> None:
+        """Takes in the counts of other rows."""
+        self.rows += other.rows
+        self.digits.update(other.digits)
+        self.reasons.update(other.reasons)
+        for sentence, count in other.failures.items():
+            self.fail(sentence, count)
+
     def text(self, asked: int, seconds: float) -> str:
         """The summary in a few lines; `asked` of the rows were had in so many seconds, and the rest before."""
         rate = asked / seconds if seconds else 0.0
@@ -46,6 +54,11 @@ class Summary:
         ]
         return "\n".join(lines)
 
+    def fail(self, sentence: str, count: int) -> None:
+        """Counts failures; of more than a hundred sentences the rest are counted together."""
+        known = sentence in self.failures or len(self.failures) < _DISTINCT
+        self.failures[sentence if known else _OTHERS] += count
+
 
 def summarise(batches: Iterable[Any]) -> Summary:
     """The summary of a table in batches of Arrow."""
@@ -55,8 +68,7 @@ def summarise(batches: Iterable[Any]) -> Summary:
         summary.digits.update(_counts(batch.column("digit")))
         summary.reasons.update(_counts(batch.column("reason")))
         for sentence, count in _counts(batch.column("error")).items():
-            known = sentence in summary.failures or len(summary.failures) < _DISTINCT
-            summary.failures[sentence if known else _OTHERS] += count
+            summary.fail(sentence, count)
     return summary
 
 

@@ -1,13 +1,9 @@
 """The application: one function puts settings, routes, errors and middleware together."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -19,16 +15,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import service
 from service.answer import json_answer
-from service.engine import Engine, usable_gpu
-from service.errors import DigitscopeError, ModelError
+from service.control import Channel, at_first, controlled
+from service.errors import DigitscopeError
+from service.exchange import Exchange
 from service.express import Express
+from service.guard import Guard
 from service.journal import Journal
+from service.keys import Key, read_keys
 from service.lanes import SIZES
-from service.manifest import Manifest, Precision, load_manifest, load_model, versions
+from service.listeners import is_loopback
 from service.metrics import Metrics
 from service.observe import BodyLimit, Observe
-from service.predictor import Predictor
 from service.protocol.grpc import ROUTES as GRPC_ROUTES
+from service.protocol.repository import SCHEMAS as REPOSITORY_SCHEMAS
+from service.protocol.repository import router as repository_router
 from service.protocol.routes import REQUEST_SCHEMAS, infer_reader
 from service.protocol.routes import router as protocol_router
 from service.protocol.routes import thin as thin_protocol_router
@@ -45,12 +45,11 @@ from service.routes.page import router as page_router
 from service.routes.predict import predict_reader
 from service.routes.predict import router as predict_router
 from service.routes.trace import router as trace_router
+from service.scopes import needed
 from service.settings import Settings
-from service.state import State
+from service.state import Served, State
 from service.tally import Tally
 from service.thin import Destination, Shortcut, ThinRoute
-
-_log = structlog.get_logger("digitscope")
 
 
 class Application(FastAPI):
@@ -58,17 +57,20 @@ class Application(FastAPI):
 
     Attributes:
         express: answers past it what needs nothing of ASGI, where the server knows of it.
+        channel: leads to the parent of this process, if it is one of several workers.
     """
 
     front: Observe
+    entrance: ASGIApp  # the same, or what opens it to other origins
     express: Express
     shortcut: Shortcut
+    channel: Channel | None
     shares_ports: bool  # with the other workers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request. `front` is none of FastAPI's middleware: what comes before that costs as much again."""
         scope["app"] = self
-        await self.front(scope, receive, send)
+        await self.entrance(scope, receive, send)
 
     async def beneath(self, scope: Scope, receive: Receive, send: Send) -> None:
         """FastAPI itself, which is asked for what a GET would be answered where HEAD is asked for.
@@ -93,10 +95,12 @@ class Application(FastAPI):
         """The OpenAPI document, with what FastAPI would find in signatures alone."""
         if self.openapi_schema is None:
             document = super().openapi()
-            document["components"]["schemas"].update(REQUEST_SCHEMAS)
+            document["components"]["schemas"].update(REQUEST_SCHEMAS | REPOSITORY_SCHEMAS)
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     operation["parameters"] = [*_path_parameters(path), *operation.get("parameters", [])]
+            if self.state.digitscope.guard.keys:
+                _add_security(document)
         return super().openapi()
 
 
@@ -109,10 +113,31 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def create_app(settings: Settings, tally: Tally | None = None) -> Application:
+def _add_security(document: dict[str, Any]) -> None:
+    """Says in an OpenAPI document how a key is sent, and which scope each operation needs."""
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            scopes = sorted(needed(path))
+            operation["security"] = [{scheme: [scope]} for scope in scopes for scheme in ("bearer", "header")]
+
+
+def create_app(
+    settings: Settings,
+    tally: Tally | None = None,
+    keys: Sequence[Key] | None = None,
+    channel: Channel | None = None,
+) -> Application:
     """The ASGI application. The model is opened when it starts, and let go when it ends.
 
-    `tally` is where it counts, if other workers of the service are to count with it.
+    `tally` is where it counts, if other workers of the service are to count with it, `keys` those whose rates are of
+    all of them, and `channel` leads to their parent then; without keys, the settings' own are read.
+
+    Raises:
+        ValueError: the settings' keys cannot be read.
     """
     app = Application(
         title="digitscope",
@@ -134,17 +159,21 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
         ablate_router,
         model_router,
         protocol_router,
+        repository_router,
         thin_protocol_router,
         page_router,
     )
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB))
-    paths = (getattr(route, "path", "") for router in routers for route in router.routes)
+    own_paths = (getattr(route, "path", "") for router in routers for route in router.routes)
+    paths = ("/openapi.json", *own_paths, "/static/{path:path}")  # in the order in which they are looked at
     grpc_routes = GRPC_ROUTES.values() if settings.grpc_port else ()
-    routes = (*paths, "/openapi.json", *grpc_routes)
+    routes = (*paths, *grpc_routes)
     metrics = Metrics(tally or Tally(), routes, settings.max_batch or SIZES[-1])
-    state = app.state.digitscope = State(settings, metrics)
+    own = read_keys(settings.api_keys) if keys is None and settings.api_keys else keys
+    state = app.state.digitscope = State(settings, metrics, guard=_guard(settings, own or (), paths))
+    app.channel = channel
     app.shares_ports = tally is not None
     app.add_exception_handler(DigitscopeError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
@@ -153,72 +182,46 @@ def create_app(settings: Settings, tally: Tally | None = None) -> Application:
     app.shortcut = Shortcut()
     journal = Journal(state)
     app.front = Observe(app.beneath, app.shortcut, state, journal)
+    app.entrance = _opened(app.front, settings.allow_origin) if settings.allow_origin else app.front
     app.express = Express(app.shortcut, state, journal)
     return app
 
 
-def open_engine(settings: Settings) -> Engine:
-    """The engine of the settings' model and version, verified and warmed.
-
-    Raises:
-        ModelError: there is no such model, or it is not what its manifest says.
-        ProviderError: the provider asked for by name cannot be used.
-    """
-    directory = _directory(settings)
-    manifest = load_manifest(directory)
-    if (manifest.name, manifest.version) != (settings.model_name, directory.name):
-        raise ModelError(f"{directory} holds another model: {manifest.name}, version {manifest.version}")
-    precision = _precision(settings, manifest)
-    variant = None if precision == "fp32" else (precision, load_model(directory, manifest, precision))
-    model = load_model(directory, manifest)
-    return Engine(model, manifest, provider=settings.provider, threads=settings.threads, variant=variant)
+def _guard(settings: Settings, keys: Sequence[Key], paths: Iterable[str]) -> Guard:
+    # Where others may be meant to ask, by whatever name, only who starts the service can say by which.
+    checked = settings.allow_host or is_loopback(settings.host)
+    return Guard(
+        keys,
+        paths,
+        origins=frozenset(settings.allow_origin),
+        names=frozenset(name.lower() for name in settings.allow_host) if checked else None,
+    )
 
 
-def _precision(settings: Settings, manifest: Manifest) -> Precision:
-    if settings.precision != "auto":
-        return settings.precision
-    return "int8" if "int8" in manifest.variants and not usable_gpu(settings.provider) else "fp32"
+def _opened(front: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """CORS for the pages of some origins: what the guard lets them ask, browsers let them read."""
+    from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 — most have no use for it
 
-
-def _directory(settings: Settings) -> Path:
-    version = settings.model_version
-    if version == "latest":
-        found = versions(settings.models, settings.model_name)
-        if not found:
-            raise ModelError(f"{settings.models / settings.model_name} has no version with a manifest")
-        version = str(found[-1])
-    return settings.models / settings.model_name / version
+    read = ("Retry-After", "WWW-Authenticate", "X-Request-ID", "Inference-Header-Content-Length", "X-Digitscope-Model")
+    methods = ("GET", "HEAD", "POST")
+    return CORSMiddleware(front, allow_origins=origins, allow_methods=methods, allow_headers=["*"], expose_headers=read)
 
 
 @asynccontextmanager
 async def _lifespan(app: Application) -> AsyncIterator[None]:
     state: State = app.state.digitscope
-    executor = ThreadPoolExecutor(1, "engine")  # what a GPU has captured belongs to the thread that captured it
-    engine = await asyncio.get_running_loop().run_in_executor(executor, open_engine, state.settings)
-    state.metrics.engine = engine
-    state.loaded = Predictor(engine, state.settings, state.metrics, executor, state.unsent.check)
-    app.shortcut.destinations.update(_shortcuts(engine.manifest))
-    report = _log.warning if engine.fallback else _log.info
-    report(
-        "model open",
-        model=engine.manifest.name,
-        version=engine.manifest.version,
-        sha256=engine.manifest.sha256,
-        provider=engine.provider,
-        asked=state.settings.provider,
-        precision=engine.precision,
-        fallback=engine.fallback,
-        graphs=engine.graphs,
-        no_graphs=engine.no_graphs,
-        threads=engine.threads,
-    )
-    async with _grpc(state, shared=app.shares_ports):
+
+    def swapped(served: Served) -> None:
+        app.shortcut.destinations = _shortcuts(served)
+        app.express.heads.clear()  # each of which knows the version that answered it
+
+    exchange = Exchange(state, at_first(state.settings, app.channel), swapped)
+    await exchange.start()
+    async with controlled(state, exchange, app.channel), _grpc(state, shared=app.shares_ports):
         yield
-    state.loaded.close()
-    state.loaded = None
-    app.shortcut.destinations.clear()
+    exchange.end()
+    app.shortcut.destinations = {}
     app.express.heads.clear()
-    executor.shutdown(wait=False)
 
 
 def _grpc(state: State, *, shared: bool) -> AbstractAsyncContextManager[None]:
@@ -229,18 +232,20 @@ def _grpc(state: State, *, shared: bool) -> AbstractAsyncContextManager[None]:
     return grpc_server(state, shared=shared)
 
 
-def _shortcuts(manifest: Manifest) -> dict[str, Destination]:
+def _shortcuts(served: Served) -> dict[str, Destination]:
     """The paths that are asked most, each with its thin route."""
     found = (route for router in (predict_router, thin_protocol_router) for route in router.routes)
     routes = {route.path: route for route in found if isinstance(route, ThinRoute)}
-    model = {"model": manifest.name}
-    version = model | {"version": manifest.version}
+    model = {"model": served.current.engine.manifest.name}
     destinations = [
         Destination(template.format(**parameters), routes[template], parameters, reader)
         for template, parameters, reader in (
             ("/v1/predict", {}, predict_reader),
             ("/v2/models/{model}/infer", model, infer_reader),
-            ("/v2/models/{model}/versions/{version}/infer", version, infer_reader),
+            *(
+                ("/v2/models/{model}/versions/{version}/infer", model | {"version": version}, infer_reader)
+                for version in served.versions
+            ),
         )
     ]
     return {destination.path: destination for destination in destinations}

@@ -114,7 +114,7 @@ class Batcher(Generic[Item, Answer]):
         max_wait: float,
         max_delay: float = 0.0,
         pieces: Pieces[Item, Answer] | None = None,
-        waited: Callable[[int, float], None] = lambda *_: None,
+        waited: Callable[[Sequence[float]], None] = lambda _: None,
         executor: Executor | None = None,
     ) -> None:
         """`run` gives one answer an item, in order.
@@ -122,7 +122,7 @@ class Batcher(Generic[Item, Answer]):
         `max_waiting` bounds the sizes of all that wait, and `max_wait` the seconds that running them will take, by how
         long the last ones took; a few batches may wait in any case, and an item that runs in pieces waits for as long
         as many of its own size take. `max_delay`, in seconds, is how long a batch that is not full waits for more.
-        `waited` is told of each batch how many items it begins and how long they waited together.
+        `waited` is told of each batch how long each item waited that it begins, in seconds.
         """
         self._run = run
         self._max_batch = max_batch
@@ -259,7 +259,7 @@ class Batcher(Generic[Item, Answer]):
         if kept and not (room > 0 and self._take_piece(batch, waited, now, room if batch else None)):
             self._passed_over = True
         if waited:
-            self._waited(len(waited), sum(waited))
+            self._waited(waited)
         return batch
 
     def _take_piece(

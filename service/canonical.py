@@ -27,9 +27,8 @@ def placed(ink: Ink) -> Digit:
     """The digit of some ink, uint8 (28, 28)."""
     boxed = _boxed(ink)
     height, width = boxed.shape
-    rows, columns = boxed.sum(axis=1, dtype=np.float64), boxed.sum(axis=0, dtype=np.float64)
-    mass = float(rows.sum())
-    centre_y, centre_x = float(rows @ _PLACES[:height]) / mass, float(columns @ _PLACES[:width]) / mass
+    (mass, across), (along, _) = (_MOMENTS[:, :height] @ boxed.astype(np.float64) @ _MOMENTS[:, :width].T).tolist()
+    centre_y, centre_x = along / mass, across / mass
     # The faint fringe may fall outside, strong ink never does: the canvas is as much larger as the fringe is wide.
     fringe = max((max(height, width) - _BOX) // 2, 0)
     size = SIDE + 2 * fringe
@@ -42,7 +41,8 @@ def placed(ink: Ink) -> Digit:
     return canvas[fringe : size - fringe, fringe : size - fringe]
 
 
-_PLACES = np.arange(4 * SIDE, dtype=np.float64)
+# What rows are multiplied by to be summed, and to be summed by their places: half the time of NumPy's sums.
+_MOMENTS = np.stack((np.ones(4 * SIDE), np.arange(4 * SIDE, dtype=np.float64)))
 
 
 def _boxed(ink: Ink) -> Ink:
@@ -71,9 +71,10 @@ def _boxed(ink: Ink) -> Ink:
 def _box(ink: Ink) -> tuple[int, int, int, int]:
     """The box around strong ink: left, top, width, height."""
     strong = ink > STRONG
-    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
+    # Bytes are searched in a fraction of the time in which NumPy begins.
+    pixels, columns = strong.tobytes(), np.logical_or.reduce(strong).tobytes()
+    top, left, width = pixels.find(1) // len(columns), columns.find(1), len(columns)
+    return left, top, columns.rfind(1) - left + 1, pixels.rfind(1) // width - top + 1
 
 
 def _white(ink: Ink) -> float:

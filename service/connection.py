@@ -23,6 +23,7 @@ from service.errors import DeadlineError, DigitscopeError, GoneError, NotReadyEr
 from service.express import Express, Order
 from service.pace import RATE, Pace
 from service.refusal import FAILURE, TOO_LATE
+from service.shield import WRITTEN as SHIELD
 
 if sys.platform == "linux":
     import fcntl
@@ -45,7 +46,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**options)
         self._express = express
         self._direct = _Direct()
-        self._caller: str | None = None
+        self._address: str | None = None
         self._order: Order | None = None  # of the request whose body is being read, if `Express` may take it
         self._turned_away: Order | None = None  # of the request that was refused, and whose body is passed over
         self._asked: Order | None = None  # of the request that `Express` has taken
@@ -68,7 +69,7 @@ class Connection(HttpToolsProtocol):
         """A connection stands."""
         self._whole = _Whole(transport, self._linger)
         super().connection_made(cast("asyncio.Transport", self._whole))
-        self._caller = None if self.client is None else caller_of(self.client[0])
+        self._address = None if self.client is None else caller_of(self.client[0])
         self.flow = _Flow(self)
         if len(self.connections) > self._express.most_connections:
             self._make_room()
@@ -211,7 +212,7 @@ class Connection(HttpToolsProtocol):
         more = min(size, self._express.longest_body) - self._held
         if size <= _SMALL_BODY or more <= 0:
             return None
-        refusal = self._express.hold(self._caller, more)
+        refusal = self._express.hold(self._address, more)
         if refusal is None:
             self._held += more
         return refusal
@@ -223,7 +224,7 @@ class Connection(HttpToolsProtocol):
     def _let_go(self) -> None:
         """No body is held any more."""
         if self._held:
-            self._express.let_go(self._caller, self._held)
+            self._express.let_go(self._address, self._held)
             self._held = 0
 
     def data_received(self, data: bytes) -> None:
@@ -301,8 +302,8 @@ class Connection(HttpToolsProtocol):
         self._order = None
         if self._turned_away is None and (not in_body or not self.cycle.response_started):
             body = to_json({"error": sentence})
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-            self._whole.write_at_once(STATUS_LINE[status] + head + body)
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+            self._whole.write_at_once(b"".join((STATUS_LINE[status], head, SHIELD, b"\r\n", body)))
         self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -387,7 +388,7 @@ class Connection(HttpToolsProtocol):
 
     def _turn_away(self, order: Order, length: int) -> bool:
         """Answers a request that has no time to be answered otherwise, if it is one."""
-        answer = self._express.turned_away(order, length, self._caller, self._started)
+        answer = self._express.turned_away(order, length, self._address, self._started)
         if answer is None:
             return False
         self._send(answer)
@@ -401,7 +402,7 @@ class Connection(HttpToolsProtocol):
             started=self._started,
             gone=self._whole.is_closing,
             send=self._send,
-            caller=self._caller,
+            address=self._address,
         )
         if not taken:
             self._asked = None
@@ -443,7 +444,7 @@ class Connection(HttpToolsProtocol):
                 content += (name, b": ", value, b"\r\n")
             if not self._direct.keep_alive:
                 content.append(b"connection: close\r\n")
-            self._whole.write_at_once(b"".join((*content, b"\r\n", answer.body)))
+            self._whole.write_at_once(b"".join((*content, SHIELD, b"\r\n", answer.body)))
             if not self._direct.keep_alive:
                 self.transport.close()
         self.on_response_complete()

@@ -1,4 +1,7 @@
-"""The ONNX Runtime session: the provider asked for, the provider got, its threads, its answers."""
+"""The model, open: the provider asked for, the provider got, its threads, its answers.
+
+ONNX Runtime runs it, or OpenVINO does where it is to predict. What looks inside is always ONNX Runtime's.
+"""
 
 import contextlib
 import ctypes
@@ -15,11 +18,13 @@ from numpy.typing import NDArray
 from service.cpus import available_cpus
 from service.errors import EngineError, ModelError, ProviderError
 from service.graph import Graph
-from service.lanes import SIZES, Lanes
+from service.lanes import Lanes
 from service.manifest import NORMALISED, Faster, Manifest, Precision
+from service.openvino import OpenVino
 from service.runtime import CPU, FATAL, Session, ort, session_options
 
 Provider = Literal["auto", "cuda", "tensorrt", "cpu"]
+Runtime = Literal["onnxruntime", "openvino"]
 Images = NDArray[np.uint8]
 Activations = NDArray[np.float32]
 
@@ -31,12 +36,17 @@ _GOLDEN_TOLERANCE = 1e-3  # |Δlogit|; verification holds 1e-4 on the machine th
 # steps may be rounded to the other one by another machine's kernels. Between ONNX Runtime with optimisations, without,
 # and ONNX's reference that moved no logit of thousands of digits by more than 0.009; a wrong kernel errs by far more.
 _VARIANT_TOLERANCE = 0.05
+# bfloat16 has 8 bits of a value. Of 10,000 digits that moved no logit by more than 0.1, and changed no answer.
+_BFLOAT16_TOLERANCE = 0.25
 
 
 def _obstacle(provider: str) -> str | None:
     """Why a GPU provider cannot be used here, as far as can be told before a session is opened."""
     if _GPU_PROVIDERS[provider] not in ort.get_available_providers():
         return f"the installed ONNX Runtime {ort.__version__} is built without {_GPU_PROVIDERS[provider]}"
+    if provider == "tensorrt":
+        # It takes TF32 unasked, 10 bits of the contract's float32, and ONNX Runtime has no option against that.
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     # The provider's own library is opened once here, because ONNX Runtime only logs what its loading lacked.
     with contextlib.redirect_stdout(io.StringIO()):
         ort.preload_dlls(directory="")
@@ -56,12 +66,13 @@ def usable_gpu(provider: Provider) -> bool:
 
 
 class Engine:
-    """One verified model, open in ONNX Runtime, warmed and asked its golden inputs.
+    """One verified model, open, warmed and asked its golden inputs.
 
     Attributes:
         manifest: the contract of the model that is open.
-        precision: of the file that predicts.
-        provider: the execution provider that the sessions really have.
+        precision: of the file that predicts, or bf16, in which OpenVINO computes what the float32 file says.
+        runtime: what predicts.
+        provider: the execution provider that ONNX Runtime's sessions really have.
         fallback: why `auto` did not take a GPU, or None.
         threads: CPU threads of one run.
         no_graphs: why a GPU runs without CUDA graphs, if it does.
@@ -77,14 +88,17 @@ class Engine:
         threads: int = 0,
         optimise: bool = True,
         variant: tuple[Faster, bytes] | None = None,
+        runtime: Runtime = "onnxruntime",
+        bfloat16: bool = False,
     ) -> None:
         """Opens the model; `threads` 0 follows the CPUs that the process may use.
 
         `model` is the float32 file. `variant` is the precision and the file that predict in its stead; feature maps
-        come from `model` all the same.
+        come from `model` all the same, and from ONNX Runtime. With `bfloat16`, OpenVINO computes in that.
 
         Raises:
-            ProviderError: `cuda` or `tensorrt` was asked for and cannot be used, or cannot run the model.
+            ProviderError: `cuda` or `tensorrt` was asked for and cannot be used, or cannot run the model; or OpenVINO
+                was, and is not installed, or the CPU has no bfloat16.
             ModelError: a file is no such model, or its golden inputs get wrong answers.
         """
         self.manifest = manifest
@@ -94,7 +108,10 @@ class Engine:
         self.no_graphs: str | None = None
         self.healthy = True
         self._optimise = optimise
-        self.precision: Precision = variant[0] if variant else "fp32"
+        self.precision: Precision | Literal["bf16"] = "bf16" if bfloat16 else variant[0] if variant else "fp32"
+        self.runtime = runtime
+        if bfloat16 and (variant or runtime != "openvino"):
+            raise ProviderError("precision 'bf16' is of the float32 file in OpenVINO alone")
         predicting = variant[1] if variant else model
         gpu = "cuda" if provider == "auto" else provider
         if gpu == "cpu":
@@ -107,17 +124,32 @@ class Engine:
             self.provider = _GPU_PROVIDERS[gpu]
             if variant:
                 raise ProviderError(f"precision '{variant[0]}' is for a CPU, and the provider is {self.provider}")
+            if runtime == "openvino":
+                raise ProviderError(f"runtime 'openvino' is for a CPU, and the provider is {self.provider}")
+        self._asked = provider
+        self._predicting_file = predicting
+        self._open_or_fall_back()
+
+    def _open_or_fall_back(self) -> None:
         try:
-            self._open(predicting)
+            self._open(self._predicting_file)
         except ProviderError as error:
-            if provider != "auto":
+            if self._asked != "auto" or self.provider == CPU:
                 raise
             self.provider, self.fallback = CPU, str(error)
-            self._open(predicting)
+            self._open(self._predicting_file)
 
     def _open(self, predicting: bytes) -> None:
-        self._lanes = None if self.provider == CPU else self._open_lanes(predicting)
-        self._predicting = self._session(predicting) if self._lanes is None else self._lanes.session
+        self._fixed: Lanes | OpenVino | None = None
+        if self.provider != CPU:
+            self._fixed = self._open_lanes(predicting)
+        elif self.runtime == "openvino":
+            outputs = {output.name: output.shape[1:] for output in self.manifest.outputs}
+            self._fixed = OpenVino(
+                predicting, self.manifest.input.name, outputs, threads=self.threads, bfloat16=self.precision == "bf16"
+            )
+        else:
+            self._predicting = self._session(predicting)
         try:
             self._check()
         finally:
@@ -175,9 +207,11 @@ class Engine:
         images = np.frombuffer(b"".join(digit.pixels() for digit in golden), np.uint8).reshape(-1, 1, 28, 28)
         expected = np.array([digit.logits for digit in golden])
         right, tolerance = expected, _GOLDEN_TOLERANCE
-        if self.precision != "fp32":
+        if self.precision == "bf16":
+            tolerance = _BFLOAT16_TOLERANCE
+        elif self.precision != "fp32":
             right, tolerance = np.array(self.manifest.variants[self.precision].golden), _VARIANT_TOLERANCE
-        sizes = (len(golden),) if self._lanes is None else SIZES  # each lane has a graph that could be a wrong one
+        sizes = (len(golden),) if self._fixed is None else self._fixed.sizes  # each of which could be a wrong one
         try:
             predicted = [self.predict(np.resize(images, (size, *images.shape[1:]))) for size in sizes]
             inspected = self.inspect(images, ["logits", *(layer.name for layer in self.manifest.features)])
@@ -201,10 +235,10 @@ class Engine:
             EngineError: the run failed.
         """
         try:
-            if self._lanes is None:
+            if self._fixed is None:
                 logits, probabilities = self._run(self._predicting, ["logits", "probabilities"], images)
             else:
-                logits, probabilities = _guarded(self._lanes.run, images)
+                logits, probabilities = _guarded(self._fixed.run, images)
         except EngineError:
             self.healthy = False
             raise
@@ -247,12 +281,27 @@ class Engine:
     @property
     def graphs(self) -> bool:
         """Whether batches run as CUDA graphs."""
-        return self._lanes is not None and self._lanes.graphs
+        return isinstance(self._fixed, Lanes) and self._fixed.graphs
+
+    @property
+    def openvino(self) -> str | None:
+        """The version of OpenVINO, where it is what predicts."""
+        return self._fixed.version if isinstance(self._fixed, OpenVino) else None
 
     def recover(self) -> bool:
         """Asks the golden inputs again after a failure; whether they are answered right decides if it is healthy."""
         try:
             self._check()
+        except (ModelError, ProviderError):
+            self.healthy = False
+        else:
+            self.healthy = True
+        return self.healthy
+
+    def reopen(self) -> bool:
+        """Opens the model anew, which helps where a session is lost; whether it answers decides if it is healthy."""
+        try:
+            self._open_or_fall_back()
         except (ModelError, ProviderError):
             self.healthy = False
         else:

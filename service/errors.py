@@ -5,7 +5,11 @@
     │   ├── MalformedError      the request does not say what it must
     │   ├── UnknownError        a model, version, layer or path that is not here
     │   ├── TooLargeError       beyond a limit, which the message names
-    │   └── NotAPictureError    the bytes are no picture that is read here
+    │   ├── NotAPictureError    the bytes are no picture that is read here
+    │   ├── UnauthenticatedError  no API key that is known came with it
+    │   ├── ForbiddenError      whoever asks may not ask this
+    │   ├── LimitedError        its API key has asked too often
+    │   └── VersionError        a version that was to be loaded or let go, and is not
     ├── OverloadedError         more is waiting than can be answered in time
     ├── DeadlineError           the time that the request may take has passed
     ├── GoneError               the caller has gone before the answer
@@ -41,6 +45,30 @@ class TooLargeError(RequestError):
 
 class NotAPictureError(RequestError):
     """The bytes are no picture that is read here."""
+
+
+class UnauthenticatedError(RequestError):
+    """No API key that is known came with the request."""
+
+
+class ForbiddenError(RequestError):
+    """Whoever asks may not ask this."""
+
+
+class LimitedError(RequestError):
+    """The API key of the request has asked too often.
+
+    Attributes:
+        wait: seconds until it may ask again.
+    """
+
+    def __init__(self, sentence: str, wait: float = 1.0) -> None:
+        super().__init__(sentence)
+        self.wait = wait
+
+
+class VersionError(RequestError):
+    """A version that was to be loaded or let go, and is not; everything is as before."""
 
 
 class OverloadedError(DigitscopeError):

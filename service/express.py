@@ -14,7 +14,9 @@ from service.errors import DigitscopeError, OverloadedError
 from service.image import PIXELS
 from service.intake import PREPARED
 from service.journal import REQUEST_ID, Journal
+from service.keys import Key
 from service.metrics import UNKNOWN, Metrics
+from service.origin import of_browser
 from service.prediction import Prediction
 from service.refusal import failure, refusal
 from service.state import State
@@ -34,6 +36,7 @@ class Order(NamedTuple):
     Attributes:
         prepared: whether the body is digits as the network takes them, and so read in no time.
         timeout: the seconds that it may take.
+        key: whose key it has, if it needs one.
     """
 
     destination: Destination
@@ -41,6 +44,11 @@ class Order(NamedTuple):
     read: Reader
     prepared: bool
     timeout: float
+    key: Key | None = None
+
+    def caller(self, address: str | None) -> str | None:
+        """Whom the request is from, as far as shares go: by its key, or else by an address."""
+        return address if self.key is None else self.key.name
 
 
 class Express:
@@ -80,38 +88,46 @@ class Express:
         if destination is None or method != b"POST":
             return None
         by_name = dict(fields)
-        if declared_length(by_name.get(b"content-length", b"")) > self.longest:
+        if declared_length(by_name.get(b"content-length", b"")) > self.longest or of_browser(by_name):
             return None
+        guard = self._shared.guard
         try:
+            guard.check_sender("POST", by_name)
+            key = guard.key(destination.route.path, by_name)
             timeout = time_allowed(by_name, self.timeout)
             read = destination.reader(Head(query, destination.parameters, by_name, self._shared))
         except Exception:  # whatever it is, the application meets it too, and says what is wrong
             return None
         prepared = media_type(by_name) == PREPARED or _BINARY in by_name
-        return None if read is None else Order(destination, by_name, read, prepared, timeout)
+        return None if read is None else Order(destination, by_name, read, prepared, timeout, key)
 
     def learn(self, head: bytes, order: Order, length: int) -> None:
         """Keeps a head, which a body of so many bytes follows, for those to come that are the same."""
+        destination = order.destination
+        if self._shortcut.destinations.get(destination.path) is not destination:
+            return  # of a version that was let go since the head was read
         if len(head) <= _LONGEST_KEPT and b"x-request-id" not in order.fields:  # what names itself comes only once
             if len(self.heads) >= _KEPT:
                 self.heads.clear()
             self.heads[head] = order, length
 
-    def turned_away(self, order: Order, length: int, caller: str | None, started: float) -> Answer | None:
-        """The answer to a request of a caller that cannot be answered in time; None for others.
+    def turned_away(self, order: Order, length: int, address: str | None, started: float) -> Answer | None:
+        """The answer to a request from an address that cannot be answered in time; None for others.
 
         It is refused by its head and the length of its body, with nothing of it read; refusing is to cost little.
         """
-        predictor = self._shared.loaded
-        if predictor is None:
+        served = self._shared.served
+        if served is None:
             return None
+        predictor = served.versions.get(order.destination.parameters.get("version", ""), served.current)
+        caller = order.caller(address)
         error = predictor.refusal(max(1, length // PIXELS) if order.prepared else 1, caller)
         if error is None and not order.prepared:
             picture = order.destination.path == _PICTURES
             error = predictor.refusal_of_picture(length if picture else 0, caller)
         if error is None:
             return None
-        self._shared.metrics.passed("fail", 1, time.perf_counter() - started)
+        predictor.counts.passed("fail", 1, time.perf_counter() - started)
         return self.ended(order, error, started)
 
     def answer(
@@ -122,42 +138,51 @@ class Express:
         started: float,
         gone: Callable[[], bool],
         send: Callable[[Answer], None],
-        caller: str | None = None,
+        address: str | None = None,
     ) -> bool:
-        """Answers a request of a caller by a call of `send`, now or later.
+        """Answers a request from an address by a call of `send`, now or later.
 
         `started` is when its head was here, on the clock of `time.perf_counter`; `gone` is as `Batcher.put` has it.
         Returns False, with nothing done, for a request that takes longer than may be spent at once.
         """
         errand = _Errand(self._shared.metrics, self._journal, order, started, send)
+        key = order.key
         try:
-            predictor = self._shared.predictor
+            if key is not None:
+                key.spend()
+            spending = self._shared.predictor.spending
             began = time.perf_counter()
             try:
                 work = order.read(body)
             finally:
-                predictor.spending.spent(caller, time.perf_counter() - began)
+                spending.spent(order.caller(address), time.perf_counter() - began)
             if work is None:
+                if key is not None:
+                    key.give_back()
                 return False
             errand.work = work
             timeout = order.timeout if work.timeout is None else min(work.timeout, order.timeout)
             deadline = started + timeout + _AHEAD
-            predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone, caller=caller)
+            caller = order.caller(address)
+            work.predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone, caller=caller)
         except Exception as error:  # whatever it is
             errand.set_exception(error)
         return True
 
-    def hold(self, caller: str | None, length: int) -> OverloadedError | None:
-        """Counts so many bytes more of a caller's bodies as held, or says why they cannot be."""
+    def hold(self, address: str | None, length: int) -> OverloadedError | None:
+        """Counts so many bytes more of bodies from an address as held, or says why they cannot be.
+
+        By address even where there are keys: a body comes before anybody has seen whose it is.
+        """
         bodies, most = self._shared.bodies, self._shared.settings.max_held
-        if not bodies.fits(caller, length, most):
+        if not bodies.fits(address, length, most):
             return OverloadedError(f"bodies of {bodies.total:,.0f} bytes are held already, of {most:,} at most")
-        bodies.take(caller, length)
+        bodies.take(address, length)
         return None
 
-    def let_go(self, caller: str | None, length: int) -> None:
-        """So many bytes of a caller's are held no more."""
-        self._shared.bodies.give(caller, length)
+    def let_go(self, address: str | None, length: int) -> None:
+        """So many bytes from an address are held no more."""
+        self._shared.bodies.give(address, length)
 
     def ended(self, order: Order, error: DigitscopeError, started: float) -> Answer:
         """The answer to a request that ended before it could be answered, which is counted."""
@@ -224,4 +249,5 @@ class _Errand:
 
 
 def _end(journal: Journal, request_id: bytes, order: Order, status: int, started: float) -> None:
-    journal.ended(request_id, order.destination.route.path, "POST", order.destination.path, status, started)
+    name = None if order.key is None else order.key.name
+    journal.ended(request_id, order.destination.route.path, "POST", order.destination.path, status, started, name)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.raster import Grey, blurred, dilated, enlarged, eroded, median, pieces, shrunk, softened
+from service.raster import Grey, Mask, blurred, dilated, enlarged, eroded, labelled, median, parts_of, shrunk, softened
 
 Ink = NDArray[np.float32]
 """How much ink each pixel has, float32 (height, width), 0–255: bright on a ground of 0."""
@@ -15,12 +15,13 @@ Parts = NDArray[np.int32]
 
 
 class Drawn(NamedTuple):
-    """What is drawn on a picture."""
+    """What is drawn on a picture; `parts` is empty where it is all one piece, as of most digits."""
 
     ink: Ink
     parts: Parts
 
 
+_WHOLE: Parts = np.zeros((0, 5), np.int32)
 FAINTEST = 12  # grey levels: with less contrast than that, a picture is blank
 STRONG = 0.1 * 255  # fainter ink is no part of the shape: JPEG leaves such traces around strokes
 _CALM = 0.025  # of the contrast: what differs by less from the ground is ground
@@ -44,28 +45,41 @@ def drawn_on(grey: Grey) -> Drawn | None:
     The border tells the ground, and the stronger difference from it is ink. The result is smaller than the picture,
     in the same proportions, where that is large and its paper uneven.
     """
-    border = np.concatenate((grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]))
+    border = grey.take(_border(*grey.shape))
     border.sort()
-    ground = (float(border[(len(border) - 1) // 2]) + float(border[len(border) // 2])) / 2  # the median
-    least, most = float(grey.min()), float(grey.max())
+    ground = (border.item((len(border) - 1) // 2) + border.item(len(border) // 2)) / 2  # the median
+    # Finding where the least is takes a third of the time of finding it.
+    least, most = grey.item(grey.argmin()), grey.item(grey.argmax())
     darker, brighter = ground - least, most - ground
     contrast = max(darker, brighter)
     if contrast < FAINTEST:
         return None
-    # Half of a clean border is the ground, even where ink touches it; then its extremes are ink, not noise.
-    calm = int(np.searchsorted(border, ground + _CALM * contrast, "right"))
-    calm -= int(np.searchsorted(border, ground - _CALM * contrast))
-    if calm < len(border) and _is_uneven(border, ground, contrast, calm):
+    if border.item(0) < border.item(-1) and _is_uneven(border, ground, contrast):
         return _from_uneven(grey)
-    if min(darker, brighter) > 0.3 * contrast:
+    other = min(darker, brighter)
+    if other > 0.3 * contrast:
         return _from_two_sides(grey, ground)
     ink = np.float32(ground) - grey if darker > brighter else grey - np.float32(ground)
     ink *= np.float32(255 / contrast)
-    return _drawn(np.maximum(ink, 0, out=ink))
+    return _drawn(np.maximum(ink, 0, out=ink) if other else ink)
 
 
-def _is_uneven(border: Grey, ground: float, contrast: float, calm: int) -> bool:
-    """Whether what the border shows besides an even ground is more than ink that touches it: grain, or faint lines."""
+@lru_cache(maxsize=64)
+def _border(height: int, width: int) -> NDArray[np.intp]:
+    """The flat places of a picture's outermost pixels."""
+    row, column = np.arange(width), np.arange(1, height - 1) * width
+    return np.concatenate((row, row + (height - 1) * width, column, column + width - 1))
+
+
+def _is_uneven(border: Grey, ground: float, contrast: float) -> bool:
+    """Whether what the sorted border shows besides an even ground is more than ink that touches it: grain, faint lines.
+
+    Half of a clean border is the ground, even where ink touches it; then its extremes are ink, not noise.
+    """
+    calm = int(np.searchsorted(border, ground + _CALM * contrast, "right"))
+    calm -= int(np.searchsorted(border, ground - _CALM * contrast))
+    if calm == len(border):
+        return False
     strong = int(np.count_nonzero(np.abs(border - ground) > _LINES * contrast))
     weak = len(border) - calm - strong
     return calm < _EVEN * len(border) or weak > max(2, strong)
@@ -211,9 +225,10 @@ def _without_outliers(grey: Grey) -> Grey:
 
 def _drawn(ink: Ink) -> Drawn | None:
     """The ink without specks, where there are so many, or such small ones, that they are no parts of a digit."""
-    labels, parts = pieces(ink > STRONG)
-    if len(parts) < 2:
-        return Drawn(ink, parts)
+    labels, count = labelled(ink > STRONG)
+    if count < 2:
+        return Drawn(ink, _WHOLE)
+    parts = parts_of(labels)
     area = parts[:, 4]
     largest = int(area.max())
     if len(parts) >= _SCATTERED[1] and largest < _SCATTERED[0] * int(area.sum()):
@@ -224,7 +239,7 @@ def _drawn(ink: Ink) -> Drawn | None:
         if not small.any():
             return Drawn(ink, parts)
     # A speck goes with its faint fringe; that of what stays is kept.
-    speck = np.concatenate(((False,), small))[labels]
-    stays = np.concatenate(((False,), ~small))[labels]
+    speck: Mask = np.concatenate(((False,), small))[labels]
+    stays: Mask = np.concatenate(((False,), ~small))[labels]
     gone = speck | (dilated(speck, 3) & ~dilated(stays, 3))
     return Drawn(np.where(gone, np.float32(0), ink), parts[~small])

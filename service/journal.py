@@ -29,11 +29,25 @@ class Journal:
 
     def identify(self, fields: Mapping[bytes, bytes]) -> bytes:
         """The id that a request's header fields give it, or a new one."""
-        given = fields.get(b"x-request-id", b"")
-        return given if _ALLOWED_ID.fullmatch(given) else b"%b-%x" % (self._prefix, next(self._numbers))
+        given = fields.get(b"x-request-id")
+        if given is not None and _ALLOWED_ID.fullmatch(given):
+            return given
+        return b"%b-%x" % (self._prefix, next(self._numbers))
 
-    def ended(self, request_id: bytes, route: str, method: str, path: str, status: int, started: float) -> None:
-        """Keeps a request that began at `started` on the clock of `time.perf_counter`; `route` is its template."""
+    def ended(
+        self,
+        request_id: bytes,
+        route: str,
+        method: str,
+        path: str,
+        status: int,
+        started: float,
+        key: str | None = None,
+    ) -> None:
+        """Keeps a request that began at `started` on the clock of `time.perf_counter`.
+
+        `route` is its template, and `key` the name of its API key.
+        """
         seconds = time.perf_counter() - started
         self._shared.metrics.answered(route, method, status, seconds)
         if self._shared.settings.access_log:
@@ -44,6 +58,7 @@ class Journal:
                 status=status,
                 seconds=seconds,
                 request_id=request_id.decode(),
+                **({} if key is None else {"key": key}),
             )
 
     def failed(self, error: Exception) -> None:

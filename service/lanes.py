@@ -8,6 +8,7 @@ bound once, and a graph of its own. A batch takes the smallest lane that it fits
 
 import contextlib
 import ctypes
+import weakref
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from service.runtime import ort
 
 SIZES = (1, 8, 32, 128, 512, 2048)  # images; four times as many take a GPU hardly longer
+_PIXELS = 28 * 28
 _CUDA_RUNTIMES = ("libcudart.so.13", "libcudart.so.12")
 
 
@@ -33,9 +35,9 @@ class Lane:
         graph: int | None,
     ) -> None:
         """`graph` numbers the lane's CUDA graph, if it has one; the rest is as `Lanes` takes it."""
-        self.images: NDArray[np.uint8] = np.zeros((size, 1, 28, 28), np.uint8)
-        if device == "cuda":
-            _lock_pages(self.images)
+        locked = _page_locked(size * _PIXELS) if device == "cuda" else None
+        memory = np.zeros(size * _PIXELS, np.uint8) if locked is None else locked
+        self.images: NDArray[np.uint8] = memory.reshape(size, 1, 28, 28)
         self._session = session
         self._input = ort.OrtValue.ortvalue_from_numpy(self.images, device)
         self._outputs = [
@@ -62,7 +64,10 @@ class Lanes:
     Attributes:
         session: the session.
         graphs: whether each lane is a CUDA graph.
+        sizes: of the lanes, in images.
     """
+
+    sizes = SIZES
 
     def __init__(
         self,
@@ -82,7 +87,8 @@ class Lanes:
             for number, size in reversed(list(enumerate(SIZES, start=1)))
         ]
         for lane in self._lanes:
-            for _ in range(2):  # the first run chooses algorithms, and what it was captured as is then run once
+            # Two runs choose algorithms and take memory, one is captured, and what it was captured as is then run.
+            for _ in range(4 if graphs else 1):
                 lane.run()
         self._lanes.reverse()
 
@@ -99,9 +105,22 @@ class Lanes:
         return [output[:count] for output in lane.run()]
 
 
-def _lock_pages(array: NDArray[np.uint8]) -> None:
-    """Page-locks a buffer, so that the GPU reads it directly; where that cannot be had, it is read all the same."""
+def _page_locked(size: int) -> NDArray[np.uint8] | None:
+    """Zeros in memory that the GPU reads directly, (size,), or None where that cannot be had, and copies are slower.
+
+    CUDA allocates it: pages of NumPy's own are shared with whatever lies beside an array, and given away after it.
+    """
     for name in _CUDA_RUNTIMES:
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(name).cudaHostRegister(ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes), 0)
-            return
+            runtime = ctypes.CDLL(name)
+            address = ctypes.c_void_p()
+            refused = runtime.cudaHostAlloc(ctypes.byref(address), ctypes.c_size_t(size), ctypes.c_uint(0))
+            if refused or not address.value:
+                runtime.cudaGetLastError()  # takes it back: ONNX Runtime would hold it for a failure of its next kernel
+                return None
+            memory = (ctypes.c_uint8 * size).from_address(address.value)
+            weakref.finalize(memory, runtime.cudaFreeHost, address).atexit = False  # the process's end frees it as well
+            array: NDArray[np.uint8] = np.ctypeslib.as_array(memory)
+            array.fill(0)
+            return array
+    return None

@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 if sys.platform == "linux":
     import resource
@@ -30,6 +31,16 @@ def allow_connections() -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine's own alone, by all addresses that it has.
+
+    Raises:
+        OSError: it has none.
+    """
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
 def free_port(host: str, port: int) -> int:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import os
 import re
+import stat
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -25,7 +26,9 @@ NORMALISED = "normalised"
 
 Those two, and `<layer>.weight` and `<layer>.bias` of each layer that has them, are constants of the file.
 """
-_VERSION = "[1-9][0-9]*"
+VERSION = "[1-9][0-9]{0,8}"
+_LARGEST = 64 * 2**20  # bytes of a model or an index, several times those that are shipped
+_LARGEST_MANIFEST = 2**20  # bytes
 _SHA256 = "^[0-9a-f]{64}$"
 
 
@@ -120,7 +123,7 @@ class Manifest(_Frozen):
 
     schema_version: Literal[1] = 1
     name: str
-    version: str = Field(pattern=f"^{_VERSION}$")
+    version: str = Field(pattern=f"^{VERSION}$")
     created: datetime
     sha256: str = Field(pattern=_SHA256, description="of the ONNX file")
     input: TensorSpec
@@ -165,13 +168,11 @@ def load_manifest(directory: Path) -> Manifest:
     """Reads and checks `manifest.json` of one model version.
 
     Raises:
-        ModelError: there is none, or it breaks the contract.
+        ModelError: there is none, or it is too large or breaks the contract.
     """
     path = directory / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+        return Manifest.model_validate_json(_read(path, str(path), _LARGEST_MANIFEST))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
@@ -212,22 +213,36 @@ def read_promised(path: Path, sha256: str, name: str) -> bytes:
     """The bytes of a file that a manifest promises; messages call it `name`.
 
     Raises:
-        ModelError: it cannot be read, or has another SHA-256.
+        ModelError: it cannot be read, is too large, or has another SHA-256.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{name} cannot be read: {error.strerror}") from error
+    content = _read(path, name, _LARGEST)
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise ModelError(f"{name} has SHA-256 {digest[:12]}…, but its manifest says {sha256[:12]}…")
     return content
 
 
+def _read(path: Path, name: str, most: int) -> bytes:
+    try:
+        # Without waiting: a pipe of that name would never be opened.
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ModelError(f"{name} is no file")
+            content = file.read(most + 1)
+    except OSError as error:
+        raise ModelError(f"{name} cannot be read: {error.strerror}") from error
+    if len(content) > most:
+        raise ModelError(f"{name} is larger than the {most:,} bytes that are read")
+    return content
+
+
 def versions(models: Path, name: str) -> list[int]:
     """The verified versions of a model under a models root, in ascending order."""
     return sorted(
-        int(path.parent.name)
-        for path in (models / name).glob(f"*/{MANIFEST_FILE}")
-        if re.fullmatch(_VERSION, path.parent.name)
+        int(version) for version in folders(models, name) if (models / name / version / MANIFEST_FILE).is_file()
     )
+
+
+def folders(models: Path, name: str) -> list[str]:
+    """The names of the folders of a model's versions under a models root, verified or not, in no order."""
+    return [path.name for path in (models / name).glob("*") if re.fullmatch(VERSION, path.name)]

@@ -5,21 +5,26 @@ import time
 from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.answer import Header
 from service.call import LIMIT, STARTED, Call, limited, time_allowed
 from service.caller import CALLER, caller_of
 from service.errors import DeadlineError, DigitscopeError, GoneError
+from service.guard import KEY
 from service.journal import REQUEST_ID, Journal
 from service.metrics import UNKNOWN
 from service.refusal import STATUSES, TOO_LATE, failure, refusal
+from service.shield import HEADERS, shielded
 from service.state import State
 from service.thin import Shortcut
 
+_PRIVATE: Header = (b"cache-control", b"private")  # an answer to a key is for no cache that others share
+
 
 class Observe:
-    """Gives each request an id, counts it and its time, and logs it where that is asked for.
+    """Lets each request in or refuses it, gives it an id, counts it and its time, and logs it where that is asked for.
 
     Requests for a thin route are answered by it, all others by an application. What neither has caught is logged beside
     the request's id and answered by 500. Neither has longer for an answer than its caller gives it; when the service's
@@ -44,26 +49,24 @@ class Observe:
         client = scope.get("client")
         CALLER.set(caller_of(client[0]) if client else None)
         sending = _Sending(send, (b"x-request-id", request_id), scope)
+        guard, key = self._shared.guard, None
+        refused_at = UNKNOWN
         try:
-            endpoint = self._shortcut.endpoint(scope)
             try:
-                async with asyncio.timeout(self._time_left(fields, started)) as limit:
-                    scope[LIMIT] = limit
-                    if endpoint is None:
-                        await self._app(scope, receive, sending)
-                        return
-                    answer = await endpoint(Call(scope, receive, self._shared, fields))
+                key = guard.admit(scope["path"], scope["method"], fields)
+                if key is not None:
+                    KEY.set(key)
+                    CALLER.set(key.name)
+                    sending.headers.append(_PRIVATE)
             except DigitscopeError as error:
-                answer = refusal(error, self._shared.metrics)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-                answer = refusal(DeadlineError(TOO_LATE), self._shared.metrics)
-            finally:
-                scope.pop(LIMIT, None)
-            sending.status = answer.status_code
-            answer.raw_headers.append(sending.header)
-            await answer(scope, receive, send)
+                refused_at = guard.route(scope["path"]) or UNKNOWN
+                await refusal(error, self._shared.metrics)(scope, receive, sending)
+                return
+            answer = await self._answer(scope, receive, sending, fields)
+            if answer is not None:
+                sending.status = answer.status_code
+                answer.raw_headers += (*sending.headers, *HEADERS)
+                await answer(scope, receive, send)
         except ClientDisconnect:
             sending.status = STATUSES[GoneError]
         except Exception as error:  # whatever it is
@@ -72,8 +75,30 @@ class Observe:
                 raise
             await failure()(scope, receive, sending)
         finally:
-            route = getattr(scope.get("route"), "path", UNKNOWN)
-            self._journal.ended(request_id, route, scope["method"], scope["path"], sending.status or 500, started)
+            route = getattr(scope.get("route"), "path", refused_at)
+            name = None if key is None else key.name
+            self._journal.ended(request_id, route, scope["method"], scope["path"], sending.status or 500, started, name)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, sending: "_Sending", fields: dict[bytes, bytes]
+    ) -> Response | None:
+        """What is to be answered within the time for it; None where the application has sent its own answer."""
+        endpoint = self._shortcut.endpoint(scope)
+        try:
+            async with asyncio.timeout(self._time_left(fields, scope[STARTED])) as limit:
+                scope[LIMIT] = limit
+                if endpoint is None:
+                    await self._app(scope, receive, sending)
+                    return None
+                return await endpoint(Call(scope, receive, self._shared, fields))
+        except DigitscopeError as error:
+            return refusal(error, self._shared.metrics)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return refusal(DeadlineError(TOO_LATE), self._shared.metrics)
+        finally:
+            scope.pop(LIMIT, None)
 
     def _time_left(self, fields: Mapping[bytes, bytes], started: float) -> float | None:
         if b"x-request-timeout" not in fields:
@@ -82,14 +107,14 @@ class Observe:
 
 
 class _Sending:
-    """Sends with one more header, and remembers the status. An answer that has begun is not too late any more."""
+    """Sends with a few more headers, and remembers the status. An answer that has begun is not too late any more."""
 
-    __slots__ = ("_scope", "_send", "header", "status")
+    __slots__ = ("_scope", "_send", "headers", "status")
 
     def __init__(self, send: Send, header: Header, scope: Scope) -> None:
         self._send = send
         self._scope = scope
-        self.header = header
+        self.headers = [header]
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
@@ -98,7 +123,7 @@ class _Sending:
             limit = self._scope.pop(LIMIT, None)
             if limit is not None:
                 limit.reschedule(None)
-            message["headers"] = [*message["headers"], self.header]
+            message["headers"] = shielded([*message["headers"], *self.headers])
         await self._send(message)
 
 

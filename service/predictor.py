@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from service.answer import to_json
-from service.background import Background, Result
+from service.background import Result
 from service.batcher import Batcher, Pieces, Receiver
 from service.caller import CALLER
-from service.cpus import available_cpus
 from service.engine import Activations, Engine
 from service.errors import OverloadedError
 from service.image import (
     PIXELS,
+    SMALL,
     Found,
     Pixels,
     Preprocess,
@@ -30,22 +30,17 @@ from service.image import (
 from service.inside.probe import Probe
 from service.inside.similarity import Similarity
 from service.lanes import SIZES
-from service.metrics import Metrics
+from service.metrics import Counts, Metrics
 from service.prediction import Prediction, Run, joined
 from service.rejection import Gates, Reasons
 from service.runtime import CPU
 from service.settings import Settings
-from service.spending import Spending
+from service.workshop import Workshop
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
 _PIECE = 64  # images of a large request: a fourteenth faster, and 3 MB more
-_WAITING_INSPECTIONS = 16
-_WAITING_PICTURES = 1024  # that threads read; what really bounds them is their time, and the memory of their bodies
-_FEW_PICTURES = 64
-_PATIENCE = 0.8  # seconds that a picture may wait to be read in a thread
-# A picture so small is read in a few tenths of a millisecond, and handing it to a thread would take nearly as long.
+# A small picture is read in a tenth of a millisecond, and handing it to a thread would take as long.
 _SMALL_FILE = 4096  # bytes
-_SMALL_PICTURE = 64 * 64  # pixels
 
 _Asked = tuple[Pixels, Reasons]
 """Digits of one request, and what was found when their pictures were read."""
@@ -57,6 +52,7 @@ class Predictor:
     Attributes:
         model_name: the model that answers, as every answer under /v1 has it; `model_json` is the same in JSON.
         similarity: the training digits that are near to a digit or excite a channel; read when first asked for.
+        counts: how often its version is asked.
         spending: the time that goes into reading what has come, on the event loop.
     """
 
@@ -66,11 +62,11 @@ class Predictor:
         settings: Settings,
         metrics: Metrics,
         executor: Executor | None = None,
-        permit: Callable[[], None] = lambda: None,
+        workshop: Workshop | None = None,
     ) -> None:
         """`executor` is the one thread that a GPU's engine was opened in, which all its runs are made in.
 
-        `permit` raises OverloadedError where no more is to be looked at inside.
+        `workshop` is whose threads are shared with other versions, if there are any.
         """
         self.engine = engine
         self.model_name = {"name": engine.manifest.name, "version": engine.manifest.version}
@@ -79,24 +75,24 @@ class Predictor:
         self._executor = executor
         self._max_pixels = settings.max_pixels
         max_batch = settings.max_batch or (_CPU_BATCH if engine.provider == CPU else SIZES[-1])
-        self._metrics = metrics
-        self._gates = Gates(engine.manifest)
+        counts = self.counts = metrics.seat(engine.manifest.version)
+        # Nothing here leads back to the predictor. So the last request of a version that is let go takes all of it
+        # along, and no cycle keeps a model until somebody looks for garbage.
         self._batcher: Batcher[_Asked, Prediction] = Batcher(
-            self._run,
+            partial(_run, engine, Gates(engine.manifest), metrics, counts),
             max_batch=max_batch,
             max_waiting=settings.max_waiting,
             max_wait=settings.max_wait / 1e3,
             max_delay=settings.max_queue_delay / 1e6,
             pieces=Pieces(settings.max_batch or max(_PIECE, max_batch), _cut, joined),
-            waited=lambda requests, seconds: metrics.passed("queue", requests, seconds),
+            waited=lambda seconds: metrics.waited(seconds, counts),
             # On the CPU the event loop itself runs the engine: with a thread for it, one CPU answered a fifth fewer.
             executor=None if engine.provider == CPU else executor,
         )
-        self.spending = Spending(settings.max_wait / 1e3)
-        self._reading = Background(
-            "be read", _WAITING_PICTURES, _PATIENCE, few=_FEW_PICTURES, threads=available_cpus(), yields=False
-        )
-        self._background = Background("look inside the network", _WAITING_INSPECTIONS, permit=permit)
+        workshop = workshop or Workshop(settings.max_wait / 1e3)
+        self.spending = workshop.spending
+        self._reading = workshop.reading
+        self._background = workshop.looking
 
     def read_small(self, data: bytes, preprocess: Preprocess) -> Seen | None:
         """What `read` returns, of a picture that is read at once; None of a larger one.
@@ -106,9 +102,7 @@ class Predictor:
         """
         if len(data) <= _SMALL_FILE:
             picture = open_picture(data, self._max_pixels)
-            if (
-                picture.width * picture.height <= _SMALL_PICTURE and picture.format != "TIFF"
-            ):  # whose tiles may be large
+            if picture.width * picture.height <= SMALL and picture.format != "TIFF":  # whose tiles may be large
                 return seen_by_network(picture, preprocess)
         return None
 
@@ -200,7 +194,7 @@ class Predictor:
             stage = "success"
             return prediction
         finally:
-            self._metrics.passed(stage, 1, time.perf_counter() - started)
+            self.counts.passed(stage, 1, time.perf_counter() - started)
 
     def begin(
         self,
@@ -213,7 +207,7 @@ class Predictor:
         caller: str | None = None,
     ) -> None:
         """Has digits of a caller answered to a receiver: with what `predict` would return or raise."""
-        timed = _Timed(receiver, self._metrics, time.perf_counter())
+        timed = _Timed(receiver, self.counts, time.perf_counter())
         try:
             size = len(pixels) // PIXELS
             self._batcher.put((pixels, reasons), size, timed, deadline=deadline, gone=gone, caller=caller)
@@ -260,33 +254,15 @@ class Predictor:
         """What asks the network about itself; for work that `look` does, one thing at a time."""
         return Probe(self.engine)
 
-    def close(self) -> None:
-        """Lets go of its threads."""
-        self._background.close()
-        self._reading.close()
-
     async def is_ready(self) -> bool:
         """Whether the engine answers; after a failure it is asked its golden inputs again."""
         if self.engine.healthy:
             return True
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.recover)
 
-    def _run(self, parts: list[_Asked]) -> list[Prediction]:
-        started = time.perf_counter()
-        images = as_images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
-        ready = time.perf_counter()
-        run = Run(*self.engine.predict(images))
-        answered = time.perf_counter()
-        run.reasons = self._gates.reasons(images, run.logits, run.largest, run.confidences, _noted(parts))
-        predictions = []
-        start = 0
-        for pixels, _ in parts:
-            stop = start + len(pixels) // PIXELS
-            predictions.append(Prediction(run, start, stop))
-            start = stop
-        ended = time.perf_counter()
-        self._metrics.ran(len(parts), run.digits, (ready - started, answered - ready, ended - answered), run.reasons)
-        return predictions
+    async def reopen(self) -> bool:
+        """Opens the engine anew; whether it answers then."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.reopen)
 
 
 @dataclass(slots=True)
@@ -294,19 +270,38 @@ class _Timed:
     """A receiver whose time is counted."""
 
     receiver: Receiver[Prediction]
-    metrics: Metrics
+    counts: Counts
     started: float
 
     def done(self) -> bool:
         return self.receiver.done()
 
     def set_result(self, result: Prediction, /) -> None:
-        self.metrics.passed("success", 1, time.perf_counter() - self.started)
+        self.counts.passed("success", 1, time.perf_counter() - self.started)
         self.receiver.set_result(result)
 
     def set_exception(self, exception: Exception, /) -> None:
-        self.metrics.passed("fail", 1, time.perf_counter() - self.started)
+        self.counts.passed("fail", 1, time.perf_counter() - self.started)
         self.receiver.set_exception(exception)
+
+
+def _run(engine: Engine, gates: Gates, metrics: Metrics, counts: Counts, parts: list[_Asked]) -> list[Prediction]:
+    started = time.perf_counter()
+    images = as_images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
+    ready = time.perf_counter()
+    run = Run(*engine.predict(images))
+    answered = time.perf_counter()
+    run.reasons = gates.reasons(images, run.logits, run.largest, run.confidences, _noted(parts))
+    predictions = []
+    start = 0
+    for pixels, _ in parts:
+        stop = start + len(pixels) // PIXELS
+        predictions.append(Prediction(run, start, stop))
+        start = stop
+    ended = time.perf_counter()
+    seconds = ready - started, answered - ready, ended - answered
+    metrics.ran(len(parts), run.digits, seconds, run.reasons, counts, run.confidences)
+    return predictions
 
 
 def _cut(asked: _Asked, start: int, stop: int) -> _Asked:

@@ -1,17 +1,23 @@
 """The status and the sentence of each error."""
 
+import math
+
 import structlog
 
 from service import errors
-from service.answer import JSON, Answer, to_json
+from service.answer import JSON, Answer, Header, to_json
 from service.errors import DigitscopeError
 from service.metrics import Metrics
 
 STATUSES: dict[type[DigitscopeError], int] = {
     errors.MalformedError: 400,
+    errors.UnauthenticatedError: 401,
+    errors.ForbiddenError: 403,
     errors.UnknownError: 404,
     errors.TooLargeError: 413,
     errors.NotAPictureError: 415,
+    errors.LimitedError: 429,
+    errors.VersionError: 400,  # as Triton's repository extension has it
     errors.GoneError: 499,  # as nginx notes a caller who has gone; nobody reads it
     errors.EngineError: 500,
     errors.OverloadedError: 503,
@@ -29,7 +35,7 @@ FAILURE = "the service failed on this request; its log has the cause"
 TOO_LATE = "the time given for the request has passed"
 """What is said where work was ended by the clock."""
 
-_RETRY_AFTER = (b"retry-after", b"1")  # seconds
+_CHALLENGE = (b"www-authenticate", b'Bearer realm="digitscope"')  # RFC 6750, section 3
 _log = structlog.get_logger("digitscope")
 
 
@@ -48,8 +54,21 @@ def note(error: DigitscopeError, metrics: Metrics) -> None:
 def refusal(error: DigitscopeError, metrics: Metrics) -> Answer:
     """The answer to a request that met an error, which is counted."""
     note(error, metrics)
-    status = STATUSES[type(error)]
-    return Answer(to_json({"error": sentence(error)}), (JSON, _RETRY_AFTER) if status == 503 else (JSON,), status)
+    return Answer(to_json({"error": sentence(error)}), (JSON, *_advice(error)), STATUSES[type(error)])
+
+
+def pause(error: DigitscopeError) -> float | None:
+    """Seconds after which the same request may be answered; None where that is not a matter of time."""
+    if isinstance(error, errors.LimitedError):
+        return error.wait
+    return 1.0 if STATUSES[type(error)] == 503 else None
+
+
+def _advice(error: DigitscopeError) -> tuple[Header, ...]:
+    if isinstance(error, errors.UnauthenticatedError):
+        return (_CHALLENGE,)
+    seconds = pause(error)
+    return () if seconds is None else ((b"retry-after", b"%d" % math.ceil(seconds)),)
 
 
 def failure() -> Answer:

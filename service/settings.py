@@ -1,14 +1,26 @@
 """Every setting of the service, from flags, else from environment variables, else the default."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, FilePath, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.engine import Provider
+from service.openvino import MISSING
+from service.openvino import installed as openvino_installed
+
+
+def _parted(value: object) -> object:
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+")
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
+"""Several names with commas between them."""
 
 
 class Settings(BaseSettings):
@@ -30,18 +42,54 @@ class Settings(BaseSettings):
     grpc_port: int | None = Field(
         default=None, ge=0, le=65535, description="port for the protocol over gRPC (extra grpc); none or 0 for no gRPC"
     )
+    api_keys: str | None = Field(
+        default=None,
+        description="file of the API keys without one of which nothing is answered but health and the page, or its "
+        "lines themselves; python -m service keys new makes them",
+    )
+    insecure: bool = Field(default=False, description="listen beyond this machine even without API keys")
+    allow_origin: Names = Field(
+        default=(), description="origins of web pages elsewhere that may ask, with commas between them; * for all"
+    )
+    allow_host: Names = Field(
+        default=(),
+        description="names in the Host header that are answered to, beside addresses and names without a dot; on "
+        "this machine alone none other are, elsewhere all without this; * for all",
+    )
     models: Path = Field(
         default=Path("models"), description="folder with the models, each version in <name>/<version>/"
     )
     model_name: str = Field(default="digits", pattern=r"^[a-z0-9_-]+$", description="the model to serve")
-    model_version: str = Field(default="latest", pattern=r"^(latest|[1-9][0-9]*)$", description="'latest' or a number")
+    model_version: str = Field(
+        default="latest", pattern=r"^(latest|[1-9][0-9]{0,8})$", description="'latest' or a number"
+    )
+    serve_versions: str = Field(
+        default="",
+        pattern=r"^(|[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*)$",
+        description="versions to serve beside it, with commas, each under /v2/models/<name>/versions/<n>",
+    )
+    watch: bool = Field(
+        default=False, description="look for a newer version every other second, and change to it without a gap"
+    )
+    repository_api: bool = Field(
+        default=False, description="load and let go of versions by POST /v2/repository/models/<name>/load and …/unload"
+    )
+    model_public_key: FilePath | None = Field(
+        default=None, description="serve only versions signed for this key, a PEM file (extra signing)"
+    )
     provider: Provider = Field(
         default="auto",
         description="of ONNX Runtime: auto (a GPU where one works, else the CPU, and says so), cuda, tensorrt or cpu",
     )
-    precision: Literal["fp32", "int8", "auto"] = Field(
+    precision: Literal["fp32", "int8", "bf16", "auto"] = Field(
         default="fp32",
-        description="of the file that predicts; auto takes int8 on a CPU, if the model has it",
+        description="fp32 is the contract's own file; int8 the model's faster variant; bf16 that file in bfloat16, by "
+        "OpenVINO on a CPU that computes in it; auto takes int8 on a CPU, if the model has it",
+    )
+    runtime: Literal["auto", "onnxruntime", "openvino"] = Field(
+        default="auto",
+        description="what predicts on a CPU: onnxruntime, or openvino (extra openvino); auto is ONNX Runtime, but "
+        "OpenVINO for bf16, and with --precision auto where it is installed and faster",
     )
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
         default="auto", description="processes that serve; auto is one for each CPU that may be used, and one on a GPU"
@@ -103,6 +151,41 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto", description="auto is text on a terminal, else json"
     )
+
+    @field_validator("runtime")
+    @classmethod
+    def _can_compute(
+        cls, runtime: Literal["auto", "onnxruntime", "openvino"], info: ValidationInfo
+    ) -> Literal["auto", "onnxruntime", "openvino"]:
+        bfloat16 = info.data.get("precision") == "bf16"
+        if bfloat16 and runtime == "onnxruntime":
+            raise PydanticCustomError("extra", "ONNX Runtime does not compute in bf16 on a CPU: OpenVINO does")
+        if (bfloat16 or runtime == "openvino") and not openvino_installed():
+            raise PydanticCustomError("extra", MISSING)
+        return runtime
+
+    @field_validator("allow_origin")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):  # which no browser would ever send, so that it would allow nothing
+                said = "an origin is a scheme, a host and perhaps a port in small letters, such as https://lab.example:8443"
+                raise PydanticCustomError("origin", said)
+        return origins
+
+    @field_validator("watch")
+    @classmethod
+    def _has_something_to_watch_for(cls, watch: bool, found: ValidationInfo) -> bool:
+        if watch and found.data.get("model_version", "latest") != "latest":
+            raise PydanticCustomError("pinned", "a newer version is looked for only with --model-version latest")
+        return watch
+
+    @field_validator("model_public_key")
+    @classmethod
+    def _has_its_extra_too(cls, key: Path | None) -> Path | None:
+        if key and find_spec("model_signing") is None:
+            raise PydanticCustomError("extra", "signatures need the extra signing: pip install 'digitscope[signing]'")
+        return key
 
     @field_validator("grpc_port")
     @classmethod

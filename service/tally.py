@@ -10,7 +10,7 @@ import mmap
 import numpy as np
 from numpy.typing import NDArray
 
-SLOTS = 2**15  # float64 a row: whole numbers are exact to 2^53; pages that nothing is counted in are never made
+SLOTS = 2**17  # float64 a row: whole numbers are exact to 2^53; pages that nothing is counted in are never made
 _ROW = SLOTS * 8  # bytes
 
 
@@ -27,10 +27,14 @@ class Tally:
         self.own = memoryview(memory).cast("d")[row * SLOTS : (row + 1) * SLOTS]
         self._rows: NDArray[np.float64] = np.frombuffer(memory, np.float64).reshape(-1, SLOTS)
 
-    def total(self) -> NDArray[np.float64]:
-        """The sum over all rows, float64 (SLOTS,)."""
-        total: NDArray[np.float64] = self._rows.sum(axis=0)
+    def total(self, slots: int = SLOTS) -> NDArray[np.float64]:
+        """The sum over all rows of the first slots, float64 (slots,)."""
+        total: NDArray[np.float64] = self.rows(slots).sum(axis=0)
         return total
+
+    def rows(self, slots: int = SLOTS) -> NDArray[np.float64]:
+        """The first slots of each row, float64 (rows, slots), not to be written to."""
+        return self._rows[:, :slots]
 
     def column(self, slot: int) -> list[float]:
         """One count of each row."""

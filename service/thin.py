@@ -16,6 +16,7 @@ from service.answer import Answer
 from service.call import Call, Head
 from service.image import Pixels
 from service.prediction import Prediction
+from service.predictor import Predictor
 from service.rejection import Reasons
 
 Endpoint = Callable[[Call], Awaitable[Response]]
@@ -24,9 +25,11 @@ Endpoint = Callable[[Call], Awaitable[Response]]
 class Work(NamedTuple):
     """What a request comes down to: digits to be run within so many seconds, and the answer that is made of them.
 
-    `reasons` are those to reject them that were found when their pictures were read.
+    `predictor` is of the version that the answer names. `reasons` are those to reject the digits that were found when
+    their pictures were read.
     """
 
+    predictor: Predictor
     pixels: Pixels
     answer: Callable[[Prediction], Answer]
     timeout: float | None = None

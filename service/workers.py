@@ -19,7 +19,10 @@ from types import FrameType
 
 import structlog
 
+from service.control import Channel
+from service.coordinator import Coordinator
 from service.listeners import url
+from service.terminal import has_terminal
 
 START_FAILED = 3
 """The exit status of a worker that will not start however often it is tried."""
@@ -33,9 +36,18 @@ class Supervisor:
     """Runs a function in several processes, each with a share of the sockets, until it is told to end."""
 
     def __init__(
-        self, serve: Callable[[list[socket.socket], Callable[[], None]], int], shares: list[list[socket.socket]]
+        self,
+        serve: Callable[[list[socket.socket], Callable[[], None], Channel], int],
+        shares: list[list[socket.socket]],
+        coordinator: Coordinator,
     ) -> None:
-        """`serve` takes its sockets and what is to be called once it answers, and returns the exit status."""
+        """`serve` takes its sockets, what is to be called once it answers, and what ties it to the coordinator.
+
+        It returns the exit status.
+        """
+        self._coordinator = coordinator
+        self._had_terminal = has_terminal()
+        self._hung_up = False
         self._serve = serve
         self._shares = shares
         self._url = url(shares[0][0])
@@ -54,27 +66,38 @@ class Supervisor:
         signal.set_wakeup_fd(waking.fileno())
         for number in _ENDING:
             signal.signal(number, self._note)
+        signal.signal(signal.SIGHUP, self._note_hang_up)
         for index in range(len(self._shares)):
             self._start(index)
         status = self._watch(wakeup)
+        self._coordinator.end()
         signal.set_wakeup_fd(-1)
         return status
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self._signals.append(number)
 
+    def _note_hang_up(self, number: int, _: FrameType | None) -> None:
+        if self._had_terminal and not has_terminal():
+            self._signals.append(number)
+        else:
+            self._hung_up = True
+
     def _watch(self, wakeup: socket.socket) -> int:
         status = 0
         told = 0  # signals that were passed on
         while self._workers or (self._due and not told):
             now = time.monotonic()
-            for index in [index for index, due in self._due.items() if due <= now]:
+            due = {} if self._coordinator.busy else self._due  # who begins during a change would miss it
+            for index in [index for index, when in due.items() if when <= now]:
                 del self._due[index]
                 self._start(index)
-            timeout = min(self._due.values(), default=now + 3600) - now
+            timeout = max(0.0, min(*due.values(), self._coordinator.due, now + 3600) - now)
             sentinels = {worker.sentinel: index for index, worker in self._workers.items()}
-            for ready in wait([*sentinels, wakeup, self._answering], timeout):
-                if ready == self._answering:
+            for ready in wait([*sentinels, wakeup, self._answering, *self._coordinator.sources], timeout):
+                if self._coordinator.take(ready):
+                    pass
+                elif ready == self._answering:
                     self._answered()
                 elif ready == wakeup:
                     wakeup.recv(64)
@@ -82,6 +105,11 @@ class Supervisor:
                     status = START_FAILED
                     self._due.clear()
                     self._end(signal.SIGTERM)
+            if not self._signals:
+                if self._hung_up:
+                    self._hung_up = False
+                    self._coordinator.reload()
+                self._coordinator.look(time.monotonic())
             if len(self._signals) > told:
                 told = len(self._signals)
                 self._end(signal.SIGTERM if told == 1 else signal.SIGKILL)
@@ -96,11 +124,13 @@ class Supervisor:
             _log.info(f"running on {self._url}", workers=len(self._workers))
 
     def _start(self, index: int) -> None:
-        worker = self._context.Process(target=self._work, args=(index,), name=f"worker-{index}")
+        channel = self._coordinator.channel(index)
+        worker = self._context.Process(target=self._work, args=(index, channel), name=f"worker-{index}")
         # What ends a worker that has only just begun is to find it with handlers of its own, and not with the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         worker.start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        channel.pipe.close()
         self._workers[index] = worker
         self._started[index] = time.monotonic()
 
@@ -108,6 +138,7 @@ class Supervisor:
         """Has a worker that has ended replaced, if it is to be; returns whether no other would fare better."""
         worker = self._workers.pop(index)
         worker.join()
+        self._coordinator.ended(index)
         if not replace:
             return False
         if worker.exitcode == START_FAILED and self._awaited > 0:  # later on, the others serve and it is tried again
@@ -125,17 +156,19 @@ class Supervisor:
     def _tell(self) -> None:
         os.write(self._answers, b".")
 
-    def _work(self, index: int) -> None:
+    def _work(self, index: int, channel: Channel) -> None:
         """What a worker does, in its own process."""
         signal.set_wakeup_fd(-1)
         for number in _ENDING:
             signal.signal(number, signal.SIG_DFL)  # until it serves there is nothing to be done in order
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent sees to it
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        self._coordinator.leave()
         for other in self._shares[:index] + self._shares[index + 1 :]:
             for listening in other:
                 listening.close()
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        status = self._serve(self._shares[index], self._tell)
+        status = self._serve(self._shares[index], self._tell, channel)
         os._exit(status)  # nothing of the parent's is to be cleaned up here
 
 

@@ -3,7 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Collection, Iterable, Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from client.errors import InputError
 from client.inputs.archive import tar_items, zip_items
@@ -21,22 +21,43 @@ _GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
+class Place(NamedTuple):
+    """Where items are: a file, or an argument that means none, with the sentence that says why."""
+
+    name: str
+    error: str | None = None
+
+
 def items(
     arguments: Iterable[str], listed: Iterable[str] = (), column: str | None = None, own: Collection[str] = ()
 ) -> Iterator[Item]:
     """The items of all arguments in turn, without the run's `own` files; `-` stands for those that are listed."""
+    for place in places(arguments, listed, own):
+        yield from place_items(place, column)
+
+
+def places(arguments: Iterable[str], listed: Iterable[str] = (), own: Collection[str] = ()) -> Iterator[Place]:
+    """The places of all arguments in turn, as `items` takes them; none of the files is opened."""
     for argument in arguments:
         for path in (line.rstrip("\r\n") for line in listed) if argument == LISTED else (argument,):
             if path:
-                yield from _items_of(path, column, own)
+                yield from _places_of(path, own)
 
 
-def _items_of(argument: str, column: str | None, own: Collection[str]) -> Iterator[Item]:
+def _places_of(argument: str, own: Collection[str]) -> Iterator[Place]:
     try:
-        for place in files(argument, own):
-            yield from file_items(place, column)
+        for file in files(argument, own):
+            yield Place(file)
     except InputError as error:
-        yield broken(argument, str(error))
+        yield Place(argument, str(error))
+
+
+def place_items(place: Place, column: str | None = None) -> Iterator[Item]:
+    """The items of one place."""
+    if place.error is None:
+        yield from file_items(place.name, column)
+    else:
+        yield broken(place.name, place.error)
 
 
 def file_items(place: str, column: str | None = None) -> Iterator[Item]:

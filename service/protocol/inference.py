@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine import Activations
-from service.errors import MalformedError, TooLargeError, UnknownError
+from service.errors import MalformedError, TooLargeError
+from service.guard import require
 from service.image import Pixels
 from service.manifest import Manifest
 from service.prediction import Prediction
@@ -70,20 +71,6 @@ class Inference(NamedTuple):
     selection: Selection
     id: str | None = None
     timeout: float | None = None
-
-
-def named(predictor: Predictor, model: str, version: str = "") -> Predictor:
-    """The predictor, if it serves that model and version, or any version where none is named.
-
-    Raises:
-        UnknownError: it serves another.
-    """
-    manifest = predictor.engine.manifest
-    if model != manifest.name:
-        raise UnknownError(f"there is no model '{model[:40]}' here")
-    if version not in ("", manifest.version):
-        raise UnknownError(f"the model '{model}' has no version '{version[:40]}' here")
-    return predictor
 
 
 def only_input(inputs: Sequence[Tensor], manifest: Manifest) -> Tensor:
@@ -217,10 +204,13 @@ async def execute(
     """The values of the outputs by name, each float32 (n, …).
 
     Raises:
+        ForbiddenError: feature maps are asked for with a key that is not for what is inside.
         DigitscopeError: what `Predictor.predict` and `Predictor.inspect` raise.
     """
     deadline = None if inference.timeout is None else time.monotonic() + inference.timeout
     selection = inference.selection
+    if selection.layers:
+        require("inspect")
     values: dict[str, Activations] = {}
     if selection.predicted:
         prediction = await predictor.predict(inference.pixels, deadline=deadline, gone=gone)

@@ -20,7 +20,7 @@ from service.protocol import description
 from service.protocol.codec import InferAnswer, InferRequest, decode, encode, longest_request
 from service.protocol.compression import WORTHWHILE, compress, decompress
 from service.protocol.example import example_request
-from service.protocol.inference import Inference, execute, named, predicted
+from service.protocol.inference import Inference, execute, predicted
 from service.routes.predict import ERRORS
 from service.state import SharedPredictor, SharedState
 from service.thin import Reader, ThinRoute, Work
@@ -31,8 +31,8 @@ thin = APIRouter(prefix="/v2", tags=["Open Inference Protocol"], responses=ERROR
 _HEADER_LENGTH = b"inference-header-content-length"
 
 
-def _of_path(request: Request, predictor: SharedPredictor) -> Predictor:
-    return named(predictor, **request.path_params)
+def _of_path(request: Request, state: SharedState) -> Predictor:
+    return state.named(**request.path_params)
 
 
 NamedPredictor = Annotated[Predictor, Depends(_of_path)]
@@ -58,23 +58,23 @@ async def ready(state: SharedState) -> Response:
 
 
 @router.get("/models/stats")
-async def all_statistics(state: SharedState, predictor: SharedPredictor) -> dict[str, Any]:
-    """Tells how often and how long each model was asked."""
-    return {"model_stats": [description.statistics(predictor.engine.manifest, state.metrics)]}
+async def all_statistics(state: SharedState, _: SharedPredictor) -> dict[str, Any]:
+    """Tells how often and how long each version was asked, over all worker processes."""
+    return {"model_stats": description.all_statistics(state)}
 
 
 @router.get("/models/{model}")
 @router.get("/models/{model}/versions/{version}")
-async def model_metadata(predictor: NamedPredictor) -> dict[str, Any]:
+async def model_metadata(state: SharedState, predictor: NamedPredictor) -> dict[str, Any]:
     """Tells the model's inputs and outputs. The feature maps can be asked for by name beside them."""
-    return description.metadata(predictor.engine.manifest)
+    return description.metadata(predictor.engine.manifest, state)
 
 
 @router.get("/models/{model}/ready")
 @router.get("/models/{model}/versions/{version}/ready")
 async def model_ready(state: SharedState, predictor: NamedPredictor) -> Response:
     """Tells whether the model answers predictions."""
-    is_ready = await state.is_ready()
+    is_ready = await state.answers(predictor)
     return json_answer({"name": predictor.engine.manifest.name, "ready": is_ready}, 200 if is_ready else 503)
 
 
@@ -82,7 +82,7 @@ async def model_ready(state: SharedState, predictor: NamedPredictor) -> Response
 @router.get("/models/{model}/versions/{version}/config")
 async def model_configuration(state: SharedState, predictor: NamedPredictor) -> dict[str, Any]:
     """Tells how the model is batched."""
-    return description.configuration(predictor.engine.manifest, state.settings)
+    return description.configuration(predictor.engine.manifest, state)
 
 
 @router.get("/models/{model}/stats")
@@ -90,12 +90,6 @@ async def model_configuration(state: SharedState, predictor: NamedPredictor) -> 
 async def model_statistics(state: SharedState, predictor: NamedPredictor) -> dict[str, Any]:
     """Tells how often and how long the model was asked, over all worker processes."""
     return {"model_stats": [description.statistics(predictor.engine.manifest, state.metrics)]}
-
-
-@router.post("/repository/index")
-async def repository_index(predictor: SharedPredictor) -> list[dict[str, str]]:
-    """Lists the models that are here. Nothing is loaded or unloaded by request."""
-    return description.index(predictor.engine.manifest, ready=predictor.engine.healthy)
 
 
 REQUEST_SCHEMAS: dict[str, Any] = models_json_schema(
@@ -141,7 +135,7 @@ _INFER: dict[str, Any] = {
 async def infer(call: Call) -> Response:
     """Runs the model on prepared digits, (n, 1, 28, 28), bright ink on black."""
     shared = call.shared
-    predictor = named(shared.predictor, **call.path_params)
+    predictor = shared.named(**call.path_params)
     manifest = predictor.engine.manifest
     fields = call.fields
     body = await call.body()
@@ -166,7 +160,7 @@ def infer_reader(head: Head) -> Reader | None:
         MalformedError: the head has no length where it is to have one.
     """
     fields = head.fields
-    predictor, max_images = named(head.shared.predictor, **head.parameters), head.shared.settings.max_images
+    predictor, max_images = head.shared.named(**head.parameters), head.shared.settings.max_images
     header_length, manifest = _header_length(fields), predictor.engine.manifest
 
     def read(body: bytes) -> Work | None:
@@ -178,7 +172,7 @@ def infer_reader(head: Head) -> Reader | None:
         def answer(prediction: Prediction) -> Answer:
             return _answer(inference, predicted(selection, prediction), manifest, fields)
 
-        return Work(inference.pixels, answer, inference.timeout)
+        return Work(predictor, inference.pixels, answer, inference.timeout)
 
     return read if b"content-encoding" not in fields else None
 

@@ -31,8 +31,10 @@ async def model(state: SharedState, predictor: SharedPredictor) -> ModelAnswer:
         fallback=engine.fallback,
         graphs=engine.graphs,
         precision=engine.precision,
+        runtime=engine.runtime,
         threads=engine.threads,
         onnxruntime=ort.__version__,
+        openvino=engine.openvino,
         version=engine.manifest.version,
         sha256=engine.manifest.sha256,
     )

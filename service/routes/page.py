@@ -12,6 +12,10 @@ WEB = Path(__file__).parent.parent / "web"
 
 router = APIRouter(include_in_schema=False)
 
+_HEADERS = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+}
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 # Swagger UI sets styles on the elements that it makes.
 _DOCS_POLICY = f"{_POLICY}; style-src 'self' 'unsafe-inline'"
@@ -20,7 +24,7 @@ _DOCS_POLICY = f"{_POLICY}; style-src 'self' 'unsafe-inline'"
 @router.api_route("/", methods=["GET", "HEAD"])
 async def page() -> Response:
     """The page that takes a drawn or dropped digit."""
-    return FileResponse(WEB / "index.html", headers={"Content-Security-Policy": _POLICY})
+    return FileResponse(WEB / "index.html", headers={**_HEADERS, "Content-Security-Policy": _POLICY})
 
 
 @router.get("/palettes.json")
@@ -32,4 +36,4 @@ async def palettes() -> Response:
 @router.api_route("/docs", methods=["GET", "HEAD"])
 async def docs() -> Response:
     """The reference of the API, by Swagger UI."""
-    return FileResponse(WEB / "docs.html", headers={"Content-Security-Policy": _DOCS_POLICY})
+    return FileResponse(WEB / "docs.html", headers={**_HEADERS, "Content-Security-Policy": _DOCS_POLICY})

@@ -28,7 +28,10 @@ _SEGMENT = (
 )
 PreprocessQuery = Annotated[Preprocess, Query(description=_PREPROCESS)]
 ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorAnswer, "description": "The request cannot be answered: 400, 404, 405, 413 or 415"},
+    "4XX": {
+        "model": ErrorAnswer,
+        "description": "The request cannot be answered: 400, 401, 403, 404, 405, 413, 415 or 429",
+    },
     "5XX": {"model": ErrorAnswer, "description": "The service cannot answer now: 500, 503 or 504"},
 }
 _PARAMETERS = [
@@ -89,7 +92,9 @@ def predict_reader(head: Head) -> Reader | None:
         if digits is None:
             return None
         pixels, reasons = digits
-        return Work(pixels, lambda prediction: _answer(prediction, pixels, predictor, seen=seen), reasons=reasons)
+        return Work(
+            predictor, pixels, lambda prediction: _answer(prediction, pixels, predictor, seen=seen), reasons=reasons
+        )
 
     return read if kind != MULTIPART and not segment else None
 

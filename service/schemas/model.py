@@ -36,13 +36,18 @@ class LayersAnswer(BaseModel):
 class Running(BaseModel):
     """What really runs."""
 
-    provider: str = Field(description="the ONNX Runtime execution provider of the open session")
+    provider: str = Field(description="the execution provider of the open sessions of ONNX Runtime")
     asked: str = Field(description="the provider setting")
     fallback: str | None = Field(description="why provider=auto did not take a GPU")
     graphs: bool = Field(description="whether batches run as CUDA graphs")
-    precision: str = Field(description="of the file that predicts; feature maps are always of the float32 file")
+    precision: str = Field(
+        description="of the file that predicts, or bf16, in which the float32 file is computed; feature maps are "
+        "always float32's"
+    )
+    runtime: str = Field(description="what predicts, onnxruntime or openvino; feature maps are always ONNX Runtime's")
     threads: int = Field(description="CPU threads of one run")
     onnxruntime: str = Field(description="its version")
+    openvino: str | None = Field(description="its version, where it predicts")
     version: str = Field(description="of the model that is open")
     sha256: str = Field(description="of its ONNX file")
 

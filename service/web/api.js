@@ -1,7 +1,15 @@
 // The service's API. Each call may be aborted by a signal; a refusal becomes an Error with the service's own sentence.
 
-async function answered(path, options) {
-  const answer = await fetch(path, options);
+import * as key from "./key.js";
+
+async function answered(path, options = {}) {
+  const sent = key.header();
+  const answer = await fetch(path, { ...options, headers: { ...options.headers, ...sent } });
+  if (answer.status === 401) {
+    await key.better(sent);
+    options.signal?.throwIfAborted();
+    return answered(path, options);
+  }
   if (!answer.ok) {
     const { error } = await answer.json().catch(() => ({})); // a proxy's own answer is no JSON
     throw new Error(error ?? `the service answered ${answer.status}`);
@@ -18,6 +26,12 @@ const prepared = (pixels) => new Blob([pixels], { type: "application/octet-strea
 
 export const model = () => get("/v1/model");
 export const modelCard = async () => (await answered("/v1/model/card")).text();
+/** The address of a picture of the card: its own, or where a key is needed that of a copy. */
+export async function cardPicture(name) {
+  const path = `/v1/model/card/${name}`;
+  return key.header().Authorization ? URL.createObjectURL(await (await answered(path)).blob()) : path;
+}
+
 export const layers = () => get("/v1/model/layers");
 export const palettes = () => get("/palettes.json");
 export const exemplars = (layer, channel, signal) =>

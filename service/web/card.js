@@ -6,12 +6,15 @@ import { marked } from "./vendor/marked/marked.esm.js";
 
 const grouped = (number) => new Intl.NumberFormat("en").format(number);
 
-/** Fills `host` with the answers of `/v1/model` and `/v1/model/layers`; `text` is the card in Markdown, or empty. */
-export function card(host, { running, manifest }, { layers, parameters, multiply_adds: multiplyAdds }, text) {
+/**
+ * Fills `host` with the answers of `/v1/model` and `/v1/model/layers`; `text` is the card in Markdown, or
+ * empty, and `address` gives that of a picture of it by its name.
+ */
+export function card(host, { running, manifest }, { layers, parameters, multiply_adds: multiplyAdds }, text, address) {
   const about = facts([
     ["model", `${manifest.name}, version ${manifest.version}`],
     ["SHA-256 of its ONNX file", running.sha256],
-    ["runs on", `${running.provider}, ${running.precision}, ONNX Runtime ${running.onnxruntime}`],
+    ["runs on", `${running.provider}, ${running.precision}, ${runtime(running)}`],
     ["made", manifest.created.slice(0, 10)],
     ["parameters", grouped(parameters)],
     ["multiply-adds an image", grouped(multiplyAdds)],
@@ -22,16 +25,25 @@ export function card(host, { running, manifest }, { layers, parameters, multiply
   host.replaceChildren(
     section("What serves", about, snippets),
     section("Its layers", scrolling("The layers", table(layers))),
-    ...(text ? [section("Its card", prose(text))] : []),
+    ...(text ? [section("Its card", prose(text, address))] : []),
   );
 }
 
+/** What predicts, and what looks inside where that is another. */
+function runtime({ openvino, onnxruntime }) {
+  return `${openvino ? `OpenVINO ${openvino}, inside ` : ""}ONNX Runtime ${onnxruntime}`;
+}
+
 /** The card as it was written, its headings below the page's own, its tables and pictures where they can be reached. */
-function prose(text) {
+function prose(text, address) {
   const { content } = element("template", { innerHTML: marked.parse(text) }); // in which nothing is loaded yet
   content.querySelector("h1")?.remove();
   for (const heading of content.querySelectorAll("h2")) heading.replaceWith(element("h3", {}, ...heading.childNodes));
-  for (const picture of content.querySelectorAll("img")) picture.src = `/v1/model/card/${picture.getAttribute("src")}`;
+  for (const picture of content.querySelectorAll("img")) {
+    const name = picture.getAttribute("src");
+    picture.removeAttribute("src");
+    address(name).then((found) => { picture.src = found; }, () => {}); // its text stands for one that is missing
+  }
   content.querySelectorAll("table").forEach((figures, number) => {
     const place = document.createComment("");
     figures.replaceWith(place);

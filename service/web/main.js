@@ -42,7 +42,7 @@ const [model, layers, palettes, text] = await Promise.all([
 });
 const names = layers.layers.map(({ name }) => name);
 const palette = new Palette(palettes);
-card(parts["panel-model"], model, layers, text);
+card(parts["panel-model"], model, layers, text, service.cardPicture);
 
 let picture = null; // what was chosen, as { body, query }; null while the drawing counts
 let digit = null; // what was answered last: { pixels, values, seen as base64, asked }

@@ -1,19 +1,25 @@
 // "Copy as curl" and "Copy as Python": commands that ask the service what the page asked it.
 
 import { element } from "./element.js";
+import { header } from "./key.js";
+
+const VARIABLE = "DIGITSCOPE_API_KEY"; // of the environment, so that the key itself is in no command
 
 /** A request is { path, query, picture }, the picture as base64; without one it is only fetched. */
 function curl({ path, query, picture }) {
   const url = `'${address(path, query)}'`;
-  if (!picture) return `curl -sS ${url}\n`;
-  return `base64 -d <<END | curl -sS --data-binary @- ${url}\n${picture}\nEND\n`; // an argument could be too long
+  const authorization = header().Authorization ? `-H "Authorization: Bearer $${VARIABLE}" ` : "";
+  if (!picture) return `curl -sS ${authorization}${url}\n`;
+  return `base64 -d <<END | curl -sS ${authorization}--data-binary @- ${url}\n${picture}\nEND\n`; // an argument could be too long
 }
 
 function python({ path, query, picture }) {
   const body = picture ? `base64.b64decode("${picture}")` : "None";
+  const authorized = Boolean(header().Authorization);
   return [
-    "import base64, json, urllib.request",
+    `import base64, json, ${authorized ? "os, " : ""}urllib.request`,
     `request = urllib.request.Request("${address(path, query)}", ${body})`,
+    ...(authorized ? [`request.add_header("Authorization", "Bearer " + os.environ["${VARIABLE}"])`] : []),
     "print(json.dumps(json.load(urllib.request.urlopen(request)), indent=1))",
     "",
   ].join("\n");

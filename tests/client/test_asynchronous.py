@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from client.asynchronous import AsyncClient
 from client.errors import AnswerError, GivenUpError, LostError, RefusedError, RunError
+from client.inference import HEADER_LENGTH
 from client.transport import HttpTransport, Reply
 from service.manifest import Manifest
 from tests.client.fakes import FakeTransport, in_no_time, predictions, refusal
@@ -270,6 +271,22 @@ def test_an_answer_of_another_model_ends_it() -> None:
     async def work() -> None:
         await client.predict([b"a picture"])
         await client.predict([b"a picture"])
+
+    with pytest.raises(RunError, match="version 3 now, and by 2 before"):
+        in_no_time(work())
+
+
+def test_the_values_of_a_layer_are_of_the_model_that_predicted() -> None:
+    """Where the model changes between a prediction and the values of its layer, they are not put into one row."""
+    head = (
+        b'{"model_name":"digits","model_version":"3","outputs":[{"name":"fc2","datatype":"FP32","shape":[1,10],'
+        b'"parameters":{"binary_data_size":40}}]}'
+    )
+    client, _, _ = _client([predictions(7), Reply(200, {HEADER_LENGTH.lower(): str(len(head))}, head + bytes(40))])
+
+    async def work() -> None:
+        await client.predict([b"a picture"])
+        await client.features(np.zeros((1, 28, 28), np.uint8), "fc2")
 
     with pytest.raises(RunError, match="version 3 now, and by 2 before"):
         in_no_time(work())

@@ -21,6 +21,8 @@ from tests.conftest import Mnist
 from tests.service.pictures import encode
 from tests.service.serving import DATA, MODELS, Process
 
+_RAY = ("x", "--engine", "ray", "--output", "x")
+
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,13 +200,32 @@ def test_a_finished_run_says_again_whether_inputs_failed(server: Process, folder
         (["x", "--output", "x.csv", "--most", "0"], "0 is less than 1"),
         (["x", "--output", "x.csv", "--patience", "soon"], "invalid number value: 'soon'"),
         (["--output", "x.csv"], "INPUT"),
+        (["x", "--output", "x.csv", "--ray-address", "auto"], "--ray-address: it is of --engine ray"),
+        ([*_RAY, "--output", "x.csv"], "--engine ray writes a folder of Parquet files"),
+        ([*_RAY, "--url", "http://other"], "--url: not with --engine ray, which asks no service"),
+        ([*_RAY, "--local"], "--local: not with --engine ray, which predicts on its workers"),
+        ([*_RAY, "--timeout", "1"], "--timeout: not with --engine ray"),
+        ([*_RAY, "--patience", "1"], "--patience: not with --engine ray"),
+        ([*_RAY, "--most", "1"], "--most: not with --engine ray"),
+        ([*_RAY, "--report", "x.html"], "--report: not with --engine ray, whose rows are in many files"),
+        ([*_RAY, "--resume"], "--resume: not with --engine ray, which goes on by itself when a worker dies"),
+        ([*_RAY, "--ray-address", "auto", "--processes", "1"], "--processes: a cluster has the CPUs that it has"),
     ],
 )
 def test_wrong_flags(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be is told before anything is asked, with status 2."""
+    """What cannot be, or would be passed over, is told before anything is asked, with status 2."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_without_ray_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--engine ray where Ray is not installed says how that is done."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["none.png", "--engine", "ray", "--output", str(tmp_path / "x")]) == 2
+    assert "--engine ray needs ray: pip install 'digitscope[ray]'" in capsys.readouterr().err
 
 
 def test_without_its_extra_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

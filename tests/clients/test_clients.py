@@ -25,6 +25,7 @@ from google.protobuf.descriptor_pb2 import (
 
 from service.protocol.grpc import inference_pb2 as pb
 from tests.conftest import Mnist
+from tests.service.keyed import KEYS, LINES
 from tests.service.protocol.grpc.calling import free_port
 from tests.service.serving import ROOT, VERSION, process
 
@@ -51,7 +52,7 @@ def given(tmp_path_factory: pytest.TempPathFactory, mnist: Mnist, model_bytes: b
     assert (expected["probabilities"].argmax(axis=1) == mnist.labels[:257]).mean() > 0.95
     np.savez(folder / "digits.npz", images=images, **expected)
     port = free_port()
-    with process(folder / "log", "--provider", "cpu", "--grpc-port", str(port)) as running:
+    with process(folder / "log", "--provider", "cpu", "--repository-api", "--grpc-port", str(port)) as running:
         yield {
             "HTTP": f"127.0.0.1:{running.port}",
             "GRPC": f"127.0.0.1:{port}",
@@ -89,6 +90,16 @@ def test_a_client_reads_what_onnx_runtime_says(given: dict[str, str], client: st
     """Its script compares every value that it is answered, and ends as its transcript does."""
     text = _script(client, name, given).decode()
     assert text == _transcript(name, text)
+
+
+def test_tritonclient_asks_with_a_key(given: dict[str, str], tmp_path: Path) -> None:
+    """By the headers that its calls take, over HTTP and gRPC: what the key is for is answered, the rest refused."""
+    port = free_port()
+    flags = ("--provider", "cpu", "--grpc-port", str(port))
+    with process(tmp_path / "log", *flags, DIGITSCOPE_API_KEYS=LINES) as running:
+        own = {"HTTP": f"127.0.0.1:{running.port}", "GRPC": f"127.0.0.1:{port}", "KEY": KEYS["predict"]}
+        text = _script("triton", "triton_keys", given | own).decode()
+    assert text == _transcript("triton_keys", text)
 
 
 _RUN = re.compile(r"^Concurrency: \d+, throughput: ([\d.]+) infer/sec, latency (\d+) usec$", re.MULTILINE)

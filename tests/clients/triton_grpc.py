@@ -52,6 +52,13 @@ def about(client: Any, task: Task) -> None:
         "repository",
         *[(entry.name, entry.version, entry.state) for entry in client.get_model_repository_index().models],
     )
+    client.load_model("digits")
+    say("loaded anew", client.is_model_ready("digits", task.version))
+    for what, call in (
+        ("unload", lambda: client.unload_model("digits")),
+        ("load with a configuration", lambda: client.load_model("digits", config="{}")),
+    ):
+        say(what, refused(what, InferenceServerException, call))
 
 
 def infer(client: Any, task: Task) -> None:

@@ -48,6 +48,13 @@ def about(client: Any, task: Task) -> None:
     config = client.get_model_config("digits")
     say("configuration", config["platform"], config["max_batch_size"], config["input"], "dynamic_batching" in config)
     say("repository", client.get_model_repository_index())
+    client.load_model("digits")
+    say("loaded anew", client.is_model_ready("digits", task.version))
+    for what, call in (
+        ("unload", lambda: client.unload_model("digits")),
+        ("load with a configuration", lambda: client.load_model("digits", config="{}")),
+    ):
+        say(what, refused(what, InferenceServerException, call))
 
 
 def infer(client: Any, task: Task) -> None:

@@ -108,7 +108,7 @@ def process(log: Path, *flags: str, **variables: str) -> Iterator[Process]:
         )
     try:
         deadline = time.monotonic() + _PATIENCE
-        while (found := re.search(r"running on http://127\.0\.0\.1:(\d+)", log.read_text())) is None:
+        while (found := re.search(r"running on http://(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)", log.read_text())) is None:
             assert popen.poll() is None and time.monotonic() < deadline, f"it does not start:\n{log.read_text()}"
             time.sleep(0.02)
         yield Process(popen, log, int(found[1]))

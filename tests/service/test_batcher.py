@@ -383,7 +383,7 @@ def test_the_time_in_the_queue_is_told(clock: Clock, run: Recorder) -> None:
     told: list[tuple[int, float]] = []
 
     async def main() -> None:
-        own = batcher(run, waited=lambda requests, seconds: told.append((requests, seconds)))
+        own = batcher(run, waited=lambda seconds: told.append((len(seconds), sum(seconds))))
         requests = [own.submit([1, 1, 1], 3), own.submit([2, 2], 2), own.submit([3], deadline=clock.now)]
         requests.append(own.submit([4]))
         await asyncio.gather(*requests, return_exceptions=True)

@@ -34,12 +34,12 @@ def test_whose_fault_it_is_shows_in_the_status(kind: type[DigitscopeError]) -> N
 
 @pytest.mark.parametrize("kind", list(leaves(DigitscopeError)))
 def test_every_error_is_refused_and_counted(kind: type[DigitscopeError]) -> None:
-    """Each that is raised gets its status, its sentence, a count of its own, and a time to wait where it is a 503."""
+    """Each that is raised gets its status, its sentence, a count of its own, and a time to wait where waiting helps."""
     metrics = Metrics(Tally(), (), 1)
     answer = refusal(kind("the \ud800 sentence"), metrics)
     assert answer.status_code == STATUSES[kind]
     assert answer.body == b'{"error":"the ? sentence"}'
-    assert ("Retry-After" in answer.headers) == (answer.status_code == 503)
+    assert ("Retry-After" in answer.headers) == (answer.status_code in (429, 503))
     counts = dict(zip(REASONS, metrics.refusals.of(metrics.tally.total()), strict=True))
     assert {reason for reason, count in counts.items() if count} == {kind.__name__.removesuffix("Error")}
     assert sum(counts.values()) == 1

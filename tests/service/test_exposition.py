@@ -7,6 +7,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.engine import Engine
 from service.exposition import exposition
 from service.manifest import Manifest
-from service.metrics import REASONS, SECONDS, Metrics
+from service.metrics import CONFIDENCES, REASONS, SECONDS, Metrics
 from service.tally import Tally, shared_rows
 
 
@@ -112,10 +113,57 @@ def test_the_model_that_serves_is_told(metrics: Metrics, model_bytes: bytes, man
         "sha256": manifest.sha256,
         "provider": "CPUExecutionProvider",
         "precision": "fp32",
+        "runtime": "onnxruntime",
         "threads": "1",
     }
     assert found["digitscope_ready"].samples[0].value == 1
     assert found["digitscope_provider_fallback"].samples[0].value == 0
+
+
+def test_waits_and_confidences_are_histograms(metrics: Metrics) -> None:
+    """Each value is in the bucket of its bound and in all above; float32's 0.9 is at the bound 0.9."""
+    waits = [0.0001, 0.0005, 0.0007, 0.03, 60.0]
+    metrics.waited(waits[:2])
+    metrics.waited(waits[2:])
+    confidences = np.array([0.2, 0.3, 0.9, 0.9000001, 0.9995, 1.0, 1.0000001], np.float32)
+    metrics.ran(1, [3] * 6, (0.0, 0.0, 0.0), confidences=confidences[:6])
+    metrics.ran(1, [3], (0.0, 0.0, 0.0), confidences=confidences[6:])
+    for name, bounds, values in (
+        ("digitscope_queue_seconds", SECONDS, waits),
+        ("digitscope_confidence", CONFIDENCES, confidences),
+    ):
+        found = samples(metrics, name)
+        for bound in bounds:
+            key = (f"{name}_bucket", (("le", str(float(bound))),))
+            assert found[key] == sum(value <= type(value)(bound) for value in values)
+        assert found[f"{name}_bucket", (("le", "+Inf"),)] == found[f"{name}_count", ()] == len(values)
+        assert found[f"{name}_sum", ()] == pytest.approx(float(sum(values)))
+
+
+def test_dashboards_for_triton_find_its_names(metrics: Metrics, model_bytes: bytes, manifest: Manifest) -> None:
+    """Of each version that is served, under the very names of Triton's metrics, what it has counted."""
+    metrics.engine = Engine(model_bytes, manifest, provider="cpu", threads=1)
+    metrics.served = ("1", "2")
+    counts = metrics.seat("2")
+    metrics.waited([0.25, 0.5], counts)
+    metrics.ran(2, [7] * 5, (0.001, 0.002, 0.003), (), counts, [1.0] * 5)
+    counts.passed("success", 2, 0.75)
+    counts.passed("fail", 1, 0.5)
+    text = exposition(metrics).decode()
+    expected = {
+        "request_success": 2, "request_failure": 1, "count": 5, "exec_count": 1, "request_duration_us": 1.25e6,
+        "queue_duration_us": 0.75e6, "compute_input_duration_us": 2e3, "compute_infer_duration_us": 4e3,
+        "compute_output_duration_us": 6e3,
+    }  # fmt: skip
+    found = {
+        (line.partition("{")[0], line.partition("}")[0].partition("{")[2]): float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("nv_inference_")
+    }
+    for name, value in expected.items():
+        assert found[f"nv_inference_{name}", 'model="digits",version="2"'] == pytest.approx(value)
+        assert found[f"nv_inference_{name}", 'model="digits",version="1"'] == 0
+    assert len(found) == 2 * len(expected)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from service.prediction import Prediction
 from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.connected import Answer, Connected
+from tests.service.keyed import LINES, bearing
 from tests.service.pictures import drawn, encode
 from tests.service.serving import MODELS, VERSION, serving, with_thresholds
 from tests.service.thin_requests import INFER, LENGTH, PREPARED, REQUESTS, infer_body
@@ -737,6 +738,32 @@ def test_overload_is_a_503_with_a_time_to_wait(narrow: Driver) -> None:
         assert answer.header("retry-after") == "1"
     assert _count(narrow.app, "/v2/models/{model}/infer", 503) == _refusals(narrow.app, "Overloaded") == 2
     assert _count(narrow.app, "/v2/models/{model}/infer", 200) == 6
+
+
+@pytest.fixture
+def keyed() -> Iterator[Driver]:
+    """An application that asks for keys, and in which at most four images wait."""
+    yield from driver(api_keys=LINES, max_waiting=4)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new heads", "known heads"])
+def test_where_there_are_keys_each_is_a_caller(keyed: Driver, known: bool) -> None:
+    """Who has as much as one key may have is refused, and another key is served, though both have one address."""
+    first, second = (whole(INFER, bytes(784), RAW | bearing(name)) for name in ("predict", "all"))
+    if known:
+        keyed.run(both_of(keyed.app, first, first, first))
+        keyed.run(both_of(keyed.app, second, second, second))
+
+    async def drive() -> list[int]:
+        connections = [Connected(keyed.app) for _ in range(4)]
+        for connected, request in zip(connections, (first, first, first, second), strict=True):
+            connected.feed(request)
+        statuses = [(await connected.answered(1))[0].status for connected in connections]
+        for connected in connections:
+            connected.transport.close()
+        return statuses
+
+    assert keyed.run(drive()) == [200, 200, 503, 200]
 
 
 def test_a_full_queue_refuses_a_request_by_its_head(narrow: Driver) -> None:

@@ -319,6 +319,27 @@ def test_what_is_no_picture_is_refused(data: bytes) -> None:
         open_picture(data, MANY)
 
 
+def test_numbers_of_colours_without_a_palette_are_refused() -> None:
+    """A PNG that says that its pixels are numbers of colours and names no colour is damaged, though Pillow opens it."""
+    data = bytearray(encode(Image.new("L", (28, 28))))
+    data[25] = 3  # its colour type
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(NotAPictureError, match="it has no palette"):
+        read_picture(bytes(data), "mnist", MANY)
+
+
+def test_more_opacities_than_colours_are_refused() -> None:
+    """A palette has 256 colours at most; a PNG with more opacities than that is damaged, though Pillow opens it."""
+    data = encode(Image.new("P", (28, 28)), transparency=bytes(256))
+    assert read_picture(data, "mnist", MANY)
+    place = data.index(b"tRNS")
+    content = b"tRNS" + bytes(257)
+    longer = (257).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
+    size = int.from_bytes(data[place - 4 : place], "big")
+    with pytest.raises(NotAPictureError, match="more opacities than"):
+        read_picture(data[: place - 4] + longer + data[place + 8 + size :], "mnist", MANY)
+
+
 @pytest.mark.parametrize("kind", ["PPM", "TGA", "ICO", "PCX"])
 def test_other_formats_are_refused(kind: str) -> None:
     """Pillow reads more formats than are listed, and those are refused like anything else."""

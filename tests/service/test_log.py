@@ -30,9 +30,12 @@ def predict(url: str, request_id: str) -> int:
 
 
 def test_requests_leave_no_line_by_default(server: Process) -> None:
-    """The hot path logs nothing: the log is that of the start."""
+    """The hot path logs nothing, and neither does the parser of what is no multipart: the log is that of the start."""
     before = events(server.log)
     assert predict(server.url, "quiet") == 200
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    broken = httpx.post(f"{server.url}/v1/predict", content=b"--b\r\na b: c\r\n", headers=headers, trust_env=False)
+    assert broken.status_code == 400
     assert events(server.log) == before
     opened = [event for event in before if event["event"] == "model open"]
     assert len(opened) == available_cpus()  # one a worker

@@ -31,7 +31,22 @@ def read(metrics: Metrics, name: str) -> Any:
     return getattr(metrics, name).of(metrics.tally.total())
 
 
-NAMES = ("pid", "requests", "seconds", "refusals", "digits", "rejections", "stages", "runs", "last")
+NAMES = (
+    *(
+        "pid",
+        "requests",
+        "seconds",
+        "refusals",
+        "waits",
+        "digits",
+        "confidences",
+        "rejections",
+        "stages",
+        "runs",
+        "last",
+    ),
+    "changes",
+)
 
 
 def test_no_two_counts_share_a_slot(metrics: Metrics) -> None:
@@ -128,7 +143,7 @@ def test_a_reason_that_nobody_knows_is_a_mistake(metrics: Metrics) -> None:
 
 def test_too_many_counts_are_refused() -> None:
     """More than a tally has room for is found out at once, and the largest batch of the settings has room."""
-    with pytest.raises(ValueError, match=r"^these metrics need more than the 32768 counts of a tally$"):
+    with pytest.raises(ValueError, match=r"^these metrics need more than the 131072 counts of a tally$"):
         Metrics(Tally(), ROUTES, 2**14)
     create_app(Settings(max_batch=4096))
 

@@ -135,7 +135,7 @@ def test_a_large_request_is_refused_whole(model_bytes: bytes, manifest: Manifest
         assert [len(answer.json) for answer in await asyncio.gather(*both)] == [50, 50]
 
     asyncio.run(main())
-    runs = metrics.runs.of(metrics.tally.total())[:, 0]
+    runs = metrics.all_runs(metrics.totals())[:, 0]
     assert np.arange(len(runs)) @ runs == 70 + 30 + 100 + 50 + 50
 
 

@@ -5,6 +5,7 @@ environment of its own) with the GPU build on a machine without CUDA, which woul
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from onnxruntime.capi import _pybind_state as ort_errors
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.engine import Engine
+from service.engine import Engine, usable_gpu
 from service.errors import ProviderError
 from service.manifest import Manifest
 from service.settings import Settings
@@ -114,6 +115,21 @@ def test_the_cpu_asked_for_is_no_fallback(server: Process) -> None:
 def test_auto_is_the_default() -> None:
     """A GPU is taken where one works, with nothing to set."""
     assert Settings().provider == "auto"
+
+
+def test_tensorrt_is_kept_from_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its library is loaded, NVIDIA's own switch is off: in 10 bits no golden input would be answered right."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
+    monkeypatch.setattr(ort, "preload_dlls", lambda **_: None)
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    seen = []
+
+    def load(*_: object, **__: object) -> None:
+        seen.append(os.environ.get("NVIDIA_TF32_OVERRIDE"))
+
+    monkeypatch.setattr("service.engine.ctypes.CDLL", load)
+    assert usable_gpu("tensorrt")
+    assert seen and set(seen) == {"0"}
 
 
 class _Gpu:

@@ -45,6 +45,15 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().port == 8000
 
 
+def test_several_names_are_told_apart_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the command line, there also by the flag again, and in a variable."""
+    monkeypatch.setenv("DIGITSCOPE_ALLOW_ORIGIN", "https://a.example, http://b.example:81")
+    settings = CliApp.run(Settings, cli_args=["--allow-host", "a.example,b.example", "--allow-host", "c"])
+    assert settings.allow_origin == ("https://a.example", "http://b.example:81")
+    assert settings.allow_host == ("a.example", "b.example", "c")
+    assert (Settings().allow_host, Settings().insecure, Settings().api_keys) == ((), False, None)
+
+
 def test_settings_are_frozen() -> None:
     """Nobody changes them while the service runs."""
     with pytest.raises(ValidationError, match="frozen"):
@@ -76,6 +85,9 @@ def test_help_lists_every_setting() -> None:
         (["--model-name", "../secret"], "model_name"),
         (["--log-level", "loud"], "log_level"),
         (["--access-log", "perhaps"], "access-log"),
+        (["--allow-origin", "https://lab.example/"], "allow_origin"),
+        (["--allow-origin", "https://lab.example,lab.example"], "allow_origin"),
+        (["--allow-origin", "https://Lab.example"], "allow_origin"),
         (["--colour", "red"], "--colour"),
     ],
 )

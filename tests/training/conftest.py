@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch import nn
 
 from service.manifest import Manifest, Rejection
 from tests.training.mirror import Mirror
+from training import robustness
 from training.checkpoint import Checkpoint
 from training.configuration import Configuration
 from training.data import Digits, Mnist
@@ -25,6 +27,7 @@ from training.model import ARCHITECTURE, DigitNet
 from training.release import _golden
 
 DATA = Path(__file__).parents[1] / "data"
+Made = TypeVar("Made")
 
 
 def idx(values: NDArray[np.uint8]) -> bytes:
@@ -72,6 +75,30 @@ def make_manifest(network: DigitNet, temperature: float, digits: Digits) -> tupl
 def _one_thread() -> None:
     """Lets PyTorch compute in one thread: for such small batches two only wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sets_made_once() -> Iterator[None]:
+    """Makes the sets that models are judged by once for the same digits: they are the same each time, and take seconds.
+
+    What tests of their making ask for is made by the functions themselves, which they import by name.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for make in (robustness.corrupted_digits, robustness.non_digits):
+            patch.setattr(robustness, make.__name__, _kept(make))
+        yield
+
+
+def _kept(make: Callable[[Digits, str], Made]) -> Callable[[Digits, str], Made]:
+    found: dict[tuple[bytes, bytes, str], Made] = {}
+
+    def kept(digits: Digits, kind: str) -> Made:
+        key = digits.images.tobytes(), digits.labels.tobytes(), kind
+        if key not in found:
+            found[key] = make(digits, kind)
+        return found[key]
+
+    return kept
 
 
 @pytest.fixture(scope="session")

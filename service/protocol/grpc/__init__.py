@@ -15,6 +15,8 @@ METHODS = (
     "ModelConfig",
     "ModelStatistics",
     "RepositoryIndex",
+    "RepositoryModelLoad",
+    "RepositoryModelUnload",
 )
 """What is answered, by the names in `inference.proto`."""
 

@@ -7,19 +7,15 @@ from typing import Any
 from grpc.aio import ServicerContext
 from starlette.concurrency import run_in_threadpool
 
-from service.predictor import Predictor
-from service.protocol import description
+from service.protocol import changing, description
+from service.protocol.changing import LoadParameters, UnloadParameters, control_of, parsed
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.messages import decode, encode
-from service.protocol.inference import execute, named
+from service.protocol.inference import execute
 from service.state import State
 
 Message = Any  # of google.protobuf, which ships no types
 Method = Callable[[State, Message, ServicerContext], Awaitable[Message]]
-
-
-def _named(state: State, model: str, version: str) -> Predictor:
-    return named(state.predictor, model, version)
 
 
 async def server_live(_state: State, _request: Message, _call: ServicerContext) -> Message:
@@ -34,8 +30,8 @@ async def server_ready(state: State, _request: Message, _call: ServicerContext) 
 
 async def model_ready(state: State, request: Message, _call: ServicerContext) -> Message:
     """Tells whether the model answers predictions."""
-    _named(state, request.name, request.version)
-    return pb.ModelReadyResponse(ready=await state.is_ready())
+    predictor = state.named(request.name, request.version)
+    return pb.ModelReadyResponse(ready=await state.answers(predictor))
 
 
 async def server_metadata(_state: State, _request: Message, _call: ServicerContext) -> Message:
@@ -45,32 +41,51 @@ async def server_metadata(_state: State, _request: Message, _call: ServicerConte
 
 async def model_metadata(state: State, request: Message, _call: ServicerContext) -> Message:
     """Tells the model's inputs and outputs."""
-    predictor = _named(state, request.name, request.version)
-    return pb.ModelMetadataResponse(**description.metadata(predictor.engine.manifest))
+    predictor = state.named(request.name, request.version)
+    return pb.ModelMetadataResponse(**description.metadata(predictor.engine.manifest, state))
 
 
 async def model_config(state: State, request: Message, _call: ServicerContext) -> Message:
     """Tells how the model is batched."""
-    predictor = _named(state, request.name, request.version)
-    return pb.ModelConfigResponse(config=description.configuration(predictor.engine.manifest, state.settings))
+    predictor = state.named(request.name, request.version)
+    return pb.ModelConfigResponse(config=description.configuration(predictor.engine.manifest, state))
 
 
 async def model_statistics(state: State, request: Message, _call: ServicerContext) -> Message:
     """Tells how often and how long the model was asked, over all worker processes; no name stands for all models."""
-    predictor = _named(state, request.name, request.version) if request.name else state.predictor
+    if not request.name:
+        return pb.ModelStatisticsResponse(model_stats=description.all_statistics(state))
+    predictor = state.named(request.name, request.version)
     return pb.ModelStatisticsResponse(model_stats=[description.statistics(predictor.engine.manifest, state.metrics)])
 
 
 async def repository_index(state: State, request: Message, _call: ServicerContext) -> Message:
     """Lists the models that are here."""
-    engine = state.predictor.engine
-    models = description.index(engine.manifest, ready=engine.healthy)
-    return pb.RepositoryIndexResponse(models=models if engine.healthy or not request.ready else ())
+    return pb.RepositoryIndexResponse(models=description.index(state, ready=request.ready))
+
+
+async def repository_model_load(state: State, request: Message, _call: ServicerContext) -> Message:
+    """Loads a version in all worker processes, where that is not off."""
+    control = control_of(state, request.model_name)
+    await changing.load(control, state, parsed(_plain(request.parameters), LoadParameters))
+    return pb.RepositoryModelLoadResponse()
+
+
+async def repository_model_unload(state: State, request: Message, _call: ServicerContext) -> Message:
+    """Lets go of a version that is served beside the current one, in all worker processes, where that is not off."""
+    control = control_of(state, request.model_name)
+    await changing.unload(control, state, parsed(_plain(request.parameters), UnloadParameters))
+    return pb.RepositoryModelUnloadResponse()
+
+
+def _plain(parameters: Mapping[str, Message]) -> dict[str, Any]:
+    chosen = {name: value.WhichOneof("parameter_choice") for name, value in parameters.items()}
+    return {name: getattr(parameters[name], kind) if kind else None for name, kind in chosen.items()}
 
 
 async def model_infer(state: State, request: Message, call: ServicerContext) -> Message:
     """Runs the model on prepared digits, (n, 1, 28, 28), bright ink on black, until the call's own deadline."""
-    predictor = _named(state, request.model_name, request.model_version)
+    predictor = state.named(request.model_name, request.model_version)
     manifest = predictor.engine.manifest
     inference = decode(request, manifest, state.settings.max_images)
     remaining = call.time_remaining()
@@ -104,6 +119,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "ModelConfig": model_config,
         "ModelStatistics": model_statistics,
         "RepositoryIndex": repository_index,
+        "RepositoryModelLoad": repository_model_load,
+        "RepositoryModelUnload": repository_model_unload,
     }
 )
 """The method of each name."""

@@ -1,6 +1,7 @@
 """The protocol's gRPC server, on the event loop of the application."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,11 +16,13 @@ from grpc.aio import ServicerContext
 
 from service.caller import CALLER, caller_of
 from service.errors import AddressError, DeadlineError, DigitscopeError, MalformedError
+from service.guard import KEY
+from service.keys import Key
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.codes import CODES
 from service.protocol.grpc.methods import METHODS, Message
-from service.refusal import FAILURE, STATUSES, TOO_LATE, note, sentence
+from service.refusal import FAILURE, STATUSES, TOO_LATE, note, pause, sentence
 from service.state import State
 
 _GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
@@ -28,7 +31,7 @@ _METADATA = 16384  # bytes of a call's metadata
 _ALIVE = 20_000  # milliseconds after which a silent client is asked whether it is there, and for its answer to that
 _QUIET = 0.5  # seconds: a stream of which no request is under way is ended after as long
 _GONE = 499
-_PUSHBACK = (("grpc-retry-pushback-ms", "1000"),)  # what Retry-After is over HTTP, for clients that try again
+_NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _access = structlog.get_logger("digitscope.access")
 _log = structlog.get_logger("digitscope")
@@ -90,6 +93,11 @@ class _Outcome(NamedTuple):
     answer: Message  # or None
     code: grpc.StatusCode = grpc.StatusCode.OK
     sentence: str = ""
+    pause: float | None = None  # seconds after which the same message may be answered
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What Retry-After is over HTTP, for clients that try again."""
+        return () if self.pause is None else (("grpc-retry-pushback-ms", str(math.ceil(self.pause * 1000))),)
 
     def serialized(self) -> bytes:
         """The answer's bytes."""
@@ -117,8 +125,7 @@ class _Handler:
     async def _unary(self, data: bytes, call: ServicerContext) -> bytes:
         outcome = await self._outcome(data, call)
         if outcome.answer is None:
-            metadata = _PUSHBACK if outcome.code is grpc.StatusCode.UNAVAILABLE else ()
-            await call.abort(outcome.code, outcome.sentence, metadata)  # raises
+            await call.abort(outcome.code, outcome.sentence, outcome.metadata())  # raises
         return outcome.serialized()
 
     async def _stream(self, requests: AsyncIterator[bytes], call: ServicerContext) -> AsyncIterator[bytes]:
@@ -130,6 +137,8 @@ class _Handler:
             async for data in requests:
                 self._resting.discard(stream)
                 outcome = await self._outcome(data, call)
+                if outcome.code in _NOT_LET_IN:
+                    await call.abort(outcome.code, outcome.sentence)  # raises
                 if outcome.answer is None:
                     outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
                 yield outcome.serialized()
@@ -142,14 +151,18 @@ class _Handler:
         finally:
             self._resting.discard(stream)
         if begun.is_set():
-            await call.abort(grpc.StatusCode.UNAVAILABLE, "the service ends", _PUSHBACK)
+            ended = _Outcome(None, grpc.StatusCode.UNAVAILABLE, "the service ends", 1.0)
+            await call.abort(ended.code, ended.sentence, ended.metadata())
 
     async def _outcome(self, data: bytes, call: ServicerContext) -> _Outcome:
         metrics = self._state.metrics
         started = time.perf_counter()
         CALLER.set(_caller(call.peer()))
         status = 500
+        key: Key | None = None
         try:
+            if self._state.guard.keys:
+                key = self._admitted(call)
             try:
                 async with asyncio.timeout(self._state.settings.timeout):
                     answer = await self._run(self._state, self._read(data), call)
@@ -160,7 +173,7 @@ class _Handler:
         except DigitscopeError as error:
             status = STATUSES[type(error)]
             note(error, metrics)
-            return _Outcome(None, CODES[type(error)], sentence(error))
+            return _Outcome(None, CODES[type(error)], sentence(error), pause(error))
         except asyncio.CancelledError:  # by the caller, or because the deadline passed or the service ends
             status = _GONE
             raise
@@ -171,7 +184,20 @@ class _Handler:
             seconds = time.perf_counter() - started
             metrics.answered(self._route, "POST", status, seconds)  # over HTTP/2 it is one
             if self._state.settings.access_log:
-                _access.info("request", method="POST", path=self._route, status=status, seconds=seconds)
+                named = {} if key is None else {"key": key.name}
+                _access.info("request", method="POST", path=self._route, status=status, seconds=seconds, **named)
+
+    def _admitted(self, call: ServicerContext) -> Key | None:
+        fields = {
+            name.encode(): value.encode() if isinstance(value, str) else value
+            for name, value in call.invocation_metadata() or ()
+        }
+        key = self._state.guard.key(self._route, fields)
+        KEY.set(key)
+        if key is not None:
+            CALLER.set(key.name)
+            key.spend()
+        return key
 
     def _read(self, data: bytes) -> Message:
         try:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from safetensors.numpy import load_file
 
-from service.app import open_engine
+from service.candidate import open_version
 from service.engine import Engine
 from service.errors import MalformedError, UnknownError
 from service.inside.kernels import as_json, choose_kernels
 from service.manifest import Manifest
 from service.settings import Settings
-from tests.service.serving import MODELS
+from tests.service.serving import MODELS, VERSION
 
 SHAPES = {"conv1": (8, 1, 3, 3), "conv2": (32, 8, 5, 5), "fc1": (600, 1568), "logits": (10, 600)}
 SOURCES = {"conv1": "image", "conv2": "pool1", "fc1": "pool2", "logits": "fc1_relu"}
@@ -25,7 +25,7 @@ SOURCES = {"conv1": "image", "conv2": "pool1", "fc1": "pool2", "logits": "fc1_re
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """An engine of the newest version."""
-    return open_engine(Settings(models=MODELS, provider="cpu"))
+    return open_version(Settings(models=MODELS, provider="cpu"), VERSION)
 
 
 def unfolded(folder: Path, name: str, temperature: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

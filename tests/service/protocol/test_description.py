@@ -256,14 +256,21 @@ def test_the_configuration_follows_the_settings() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"ready": true}', b"nonsense"])
-def test_the_repository_has_one_model(client: httpx.Client, content: bytes) -> None:
-    """Its index is read-only, and needs no body."""
+def test_the_repository_lists_what_is_here(client: httpx.Client, content: bytes) -> None:
+    """Its index has every version that has a folder, or those that answer alone, and it needs no body."""
     answer = client.post("/v2/repository/index", content=content)
     assert answer.status_code == 200
-    assert answer.json() == [{"name": "digits", "version": VERSION, "state": "READY", "reason": ""}]
+    older = {"state": "UNAVAILABLE", "reason": "it is not loaded"}
+    versions = [] if b"true" in content else [str(number) for number in range(1, int(VERSION))]
+    assert answer.json() == [
+        *({"name": "digits", "version": version, **older} for version in versions),
+        {"name": "digits", "version": VERSION, "state": "READY", "reason": ""},
+    ]
 
 
 @pytest.mark.parametrize("path", ["/v2/repository/models/digits/load", "/v2/repository/models/digits/unload"])
 def test_nothing_is_loaded_by_request(client: httpx.Client, path: str) -> None:
-    """The repository's control is not there."""
-    refused(client.post(path), 404)
+    """Unless that is asked for when the service starts, as the refusal says."""
+    assert refused(client.post(path), 400) == (
+        "nothing is loaded or let go by request here: that needs a start with --repository-api"
+    )

@@ -27,8 +27,10 @@ def test_what_really_runs_is_shown(client: httpx.Client, model_bytes: bytes, mod
         "fallback": None,
         "graphs": False,
         "precision": "fp32",
+        "runtime": "onnxruntime",
         "threads": 1,  # a worker has one; there is a worker for each CPU
         "onnxruntime": onnxruntime.__version__,
+        "openvino": None,
         "version": model_folder.name,
         "sha256": hashlib.sha256(model_bytes).hexdigest(),
     }

@@ -12,7 +12,13 @@ from tests.conftest import Mnist
 from tests.service.protocol.grpc.calling import asking
 from tests.service.protocol.grpc.conftest import Served
 
-_CALLERS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+_CALLERS = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
 
 
 def test_every_error_has_its_code() -> None:
@@ -46,7 +52,7 @@ def test_an_error_reaches_the_caller(
         served.grpc.call("ModelInfer", asking(mnist.images[:1]))
     assert (raised.value.code(), raised.value.details()) == (CODES[kind], "it went wrong at −1")
     told = dict(raised.value.trailing_metadata())
-    expected = "1000" if STATUSES[kind] == 503 else None  # where HTTP has Retry-After
+    expected = "1000" if STATUSES[kind] in (429, 503) else None  # where HTTP has Retry-After
     assert told.get("grpc-retry-pushback-ms") == expected
     assert _counted(served, line) == before + 1
 

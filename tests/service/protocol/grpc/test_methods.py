@@ -50,7 +50,7 @@ def test_health_is_told(served: Served) -> None:
 
 def test_a_model_that_is_not_loaded_is_not_ready(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the server lives and is not ready, and inference is unavailable."""
-    monkeypatch.setattr(served.state, "loaded", None)
+    monkeypatch.setattr(served.state, "served", None)
     assert served.grpc.call("ServerLive").live
     assert not served.grpc.call("ServerReady").ready
     with pytest.raises(grpc.RpcError) as raised:
@@ -80,15 +80,19 @@ def test_the_same_is_told_as_over_http(
 def test_the_repository_lists_the_model(served: Served) -> None:
     """It is ready, and so among those that are."""
     for request in (pb.RepositoryIndexRequest(), pb.RepositoryIndexRequest(ready=True)):
-        (model,) = served.grpc.call("RepositoryIndex", request).models
+        models = served.grpc.call("RepositoryIndex", request).models
+        *others, model = models
         assert (model.name, model.version, model.state, model.reason) == ("digits", VERSION, "READY", "")
+        assert [(other.state, other.reason) for other in others] == [
+            ("UNAVAILABLE", "it is not loaded") for _ in range(int(VERSION) - 1) if not request.ready
+        ]
 
 
 def test_a_model_that_failed_is_listed_as_unavailable(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its reason, and not where only those that are ready are asked for."""
     assert served.state.loaded
     monkeypatch.setattr(served.state.loaded.engine, "healthy", False)
-    (model,) = served.grpc.call("RepositoryIndex").models
+    *_, model = served.grpc.call("RepositoryIndex").models
     assert (model.state, model.reason) == ("UNAVAILABLE", "the engine failed")
     assert not served.grpc.call("RepositoryIndex", pb.RepositoryIndexRequest(ready=True)).models
 
@@ -213,3 +217,35 @@ def test_a_caller_who_has_gone_costs_no_run(
         assert going.exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert len(tensors(staying.result())["logits"]) == 2
     assert ran == [2]
+
+
+@pytest.mark.parametrize("method", ["RepositoryModelLoad", "RepositoryModelUnload"])
+def test_nothing_is_loaded_by_a_call(served: Served, method: str) -> None:
+    """Unless that is asked for when the service starts, as over HTTP."""
+    request = getattr(pb, f"{method}Request")(model_name="digits")
+    with pytest.raises(grpc.RpcError) as raised:
+        served.grpc.call(method, request)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "--repository-api" in raised.value.details()
+
+
+def test_versions_come_and_go_by_calls() -> None:
+    """One is loaded beside the current one, asked, and let go; a file that is sent is not taken, nor another model."""
+    port = free_port()
+    app = create_app(Settings(models=MODELS, provider="cpu", grpc_port=port, repository_api=True))
+    load, unload, value = pb.RepositoryModelLoadRequest, pb.RepositoryModelUnloadRequest, pb.ModelRepositoryParameter
+    beside = {"version": value(string_param="1"), "current": value(bool_param=False)}
+    with serving(app), calling(port) as client:
+        client.call("RepositoryModelLoad", load(model_name="digits", parameters=beside))
+        assert client.call("ModelReady", pb.ModelReadyRequest(name="digits", version="1")).ready
+        wanted = {"version": value(string_param="1"), "unload_dependents": value(bool_param=False)}
+        client.call("RepositoryModelUnload", unload(model_name="digits", parameters=wanted))
+        for request, code in (
+            (load(model_name="digits", parameters={"file:1/model.onnx": value(bytes_param=b"x")}), "INVALID_ARGUMENT"),
+            (load(model_name="cats"), "NOT_FOUND"),
+            (unload(model_name="digits"), "INVALID_ARGUMENT"),
+        ):
+            method = type(request).__name__.removesuffix("Request")
+            with pytest.raises(grpc.RpcError) as raised:
+                client.call(method, request)
+            assert raised.value.code().name == code

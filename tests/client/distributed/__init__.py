@@ -1,0 +1,1 @@
+"""The job of Ray Data, on a cluster of several nodes on this machine."""

@@ -1,0 +1,196 @@
+"""What the parent says to its workers, played through pipes: all of them change, or none does."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service import trial
+from service.control import Channel
+from service.coordinator import Coordinator
+from service.manifest import MANIFEST_FILE
+from service.serving import Change, Serving
+from service.settings import Settings
+
+Parent = tuple[Coordinator, list[Channel]]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a folder with versions 1 to 3, of which only the names matter here."""
+    for version in "123":
+        (tmp_path / "digits" / version).mkdir(parents=True)
+        (tmp_path / "digits" / version / MANIFEST_FILE).write_text("{}")
+    return Settings(models=tmp_path, provider="cpu")
+
+
+@pytest.fixture
+def parent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Parent:
+    """A coordinator of two workers, whose ends of the pipes are the test's; trials find version 3 broken."""
+
+    def begin(_: Settings, version: str) -> "subprocess.Popen[bytes]":
+        code = "print('broken')" if version == "3" else ""
+        return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)  # noqa: S603 — our own code
+
+    monkeypatch.setattr(trial, "begin", begin)
+    coordinator = Coordinator(settings, Serving("1"))
+    return coordinator, [coordinator.channel(0), coordinator.channel(1)]
+
+
+def pump(coordinator: Coordinator) -> None:
+    """Hands on what comes, until nothing comes any more."""
+    while ready := wait(coordinator.sources, 5 if _is_trying(coordinator) else 0.05):
+        for source in ready:
+            assert coordinator.take(source)
+
+
+def _is_trying(coordinator: Coordinator) -> bool:
+    return coordinator._job is not None and coordinator._job.trial is not None
+
+
+def say(channel: Channel, **message: Any) -> None:
+    """Says something as a worker."""
+    channel.pipe.send_bytes(json.dumps(message).encode())
+
+
+def heard(channel: Channel) -> list[dict[str, Any]]:
+    """What a worker was told."""
+    found = []
+    while channel.pipe.poll():
+        found.append(json.loads(channel.pipe.recv_bytes()))
+    return found
+
+
+def told(channel: Channel) -> list[str]:
+    """What a worker was told to do."""
+    return [message["do"] for message in heard(channel)]
+
+
+def ask(channel: Channel, version: str, number: int = 7) -> None:
+    """Asks for a version as a worker does whose client wants it."""
+    say(channel, ask=number, change=Change("load", version).as_json())
+
+
+def begun(parent: Parent, version: str = "2") -> None:
+    """Brings a change to where the workers open the version."""
+    coordinator, channels = parent
+    ask(channels[0], version)
+    pump(coordinator)
+    for channel in channels:
+        (message,) = heard(channel)
+        assert (message["do"], message["change"]["version"]) == ("prepare", version)
+
+
+def test_all_change_when_all_have_it(parent: Parent) -> None:
+    """The one that asked is answered when both have changed, and one of them is told to count it."""
+    coordinator, (first, second) = parent
+    begun(parent)
+    say(first, prepared=1, digest="a")
+    pump(coordinator)
+    assert told(first) == told(second) == [] and (coordinator.serving.current, coordinator.busy) == ("1", True)
+    say(second, prepared=1, digest="a")
+    pump(coordinator)
+    assert told(first) == told(second) == ["commit"] and coordinator.serving == Serving("2")
+    say(first, done=1)
+    pump(coordinator)
+    assert told(first) == []
+    say(second, done=1)
+    pump(coordinator)
+    assert [(message["do"], message.get("reason")) for message in heard(first)] == [("count", None), ("answer", "")]
+    assert told(second) == [] and not coordinator.busy
+    assert coordinator.channel(2).serving == Serving("2")
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (lambda parent: say(parent[1][1], refused=1, reason="it is not what it was"), "it is not what it was"),
+        (lambda parent: say(parent[1][1], prepared=1, digest="b"), "its files changed while it was opened"),
+        (lambda parent: parent[0].ended(1), "a worker ended while it opened it"),
+        (lambda parent: parent[0].look(time.monotonic() + 1000), "it was not open within 120 s"),
+    ],
+)
+def test_none_changes_when_one_does_not(parent: Parent, happens: Callable[[Parent], None], said: str) -> None:
+    """Whatever keeps one of them: the others drop what they have, and who asked is told why."""
+    coordinator, (first, second) = parent
+    begun(parent)
+    say(first, prepared=1, digest="a")
+    pump(coordinator)
+    happens(parent)
+    pump(coordinator)
+    assert coordinator.serving == Serving("1", (), {"2": said}) and not coordinator.busy
+    drop, count, answer = heard(first)
+    assert (drop["do"], drop["version"], drop["reason"]) == ("drop", "2", said)
+    assert (count["outcome"], answer["reason"]) == ("refused", f"version 2 is refused: {said}")
+    with contextlib.suppress(BrokenPipeError):
+        say(second, prepared=1, digest="a")  # too late
+    pump(coordinator)
+    assert "commit" not in told(first)
+
+
+def test_what_its_trial_refuses_comes_to_no_worker(parent: Parent) -> None:
+    """They hear only why, for whoever asks them."""
+    coordinator, (first, second) = parent
+    ask(second, "3")
+    pump(coordinator)
+    assert told(first) == ["drop", "count"] and told(second) == ["drop", "answer"]
+    assert coordinator.serving.refused == {"3": "broken"}
+
+
+def test_a_worker_that_ends_when_all_have_it_changes_nothing(parent: Parent) -> None:
+    """The one that replaces it begins with the new version."""
+    coordinator, (first, second) = parent
+    begun(parent)
+    for channel in (first, second):
+        say(channel, prepared=1, digest="a")
+    pump(coordinator)
+    say(first, done=1)
+    pump(coordinator)
+    coordinator.ended(1)
+    assert not coordinator.busy and coordinator.channel(1).serving.current == "2"
+    assert told(first) == ["commit", "count", "answer"]
+
+
+def test_changes_are_made_one_after_the_other(parent: Parent) -> None:
+    """Each when the one before it is done, whatever became of that."""
+    coordinator, (first, second) = parent
+    begun(parent)
+    ask(second, "3", number=8)
+    ask(second, "9", number=9)
+    coordinator.reload()
+    pump(coordinator)
+    assert [(message["number"], message["reason"]) for message in heard(second)] == [
+        (9, "there is no version 9 in the folder of models")
+    ]
+    say(first, refused=1, reason="no")
+    pump(coordinator)
+    assert told(first)[:3] == ["drop", "count", "answer"]
+    assert coordinator.serving.refused == {"2": "no", "3": "broken"} and not coordinator.busy
+
+
+def test_a_trial_ends_with_the_service(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that would go on for ever is not waited for, nor when the service ends."""
+    coordinator, channels = parent
+    trials: list[subprocess.Popen[bytes]] = []
+
+    def begin(_: Settings, __: str) -> "subprocess.Popen[bytes]":
+        trials.append(subprocess.Popen(["sleep", "100"], stdout=subprocess.PIPE))  # noqa: S607
+        return trials[-1]
+
+    monkeypatch.setattr(trial, "begin", begin)
+    for _ in range(2):
+        ask(channels[0], "2")
+    for source in wait(coordinator.sources, 5):
+        coordinator.take(source)
+        coordinator.take(source)
+    coordinator.look(time.monotonic() + 1000)
+    assert trials[0].returncode == -9 and len(trials) == 2
+    coordinator.end()
+    assert trials[1].returncode == -9

@@ -1,0 +1,65 @@
+"""A version is tried in a process that may end or grow within limits, and costs those that serve nothing."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+from benchmarks.candidates import Candidates
+from service import trial
+from service.settings import Settings
+
+
+def verdict(models: Path) -> str:
+    """What a trial of version 1 says."""
+    with trial.begin(Settings(models=models, provider="cpu"), "1") as running:
+        assert running.stdout
+        return trial.verdict(running.stdout.read(), running.wait())
+
+
+def test_good_and_broken_ones_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said of a good one, and of the other the reason, without a path.
+
+    What the service's own environment says is nothing to a trial.
+    """
+    monkeypatch.setenv("DIGITSCOPE_WATCH", "true")  # which contradicts a version that is named
+    monkeypatch.setenv("DIGITSCOPE_PROVIDER", "cuda")
+    candidates = Candidates(tmp_path, 1)
+    candidates.make(1)
+    assert verdict(tmp_path) == ""
+    candidates.make(1, "flipped byte")
+    said = verdict(tmp_path)
+    assert said.startswith("1/model.onnx has SHA-256 ") and str(tmp_path) not in said
+
+
+def test_what_takes_gigabytes_is_refused(tmp_path: Path) -> None:
+    """A few bytes that make a convolution pad its input by thousands of pixels are in no list of operators."""
+    folder = Candidates(tmp_path, 1).make(1)
+    model = onnx.load(folder / "model.onnx")
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if (node.output[0], attribute.name) == ("conv1", "pads"):
+                attribute.ints[:] = [6000] * 4  # so that it gives 8×12026×12026
+            elif (node.output[0], attribute.name) == ("pool1", "strides"):
+                attribute.ints[:] = [924] * 2  # and 14×14 are left of it, as before
+    content = model.SerializeToString()
+    (folder / "model.onnx").write_bytes(content)
+    described = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(described | {"sha256": hashlib.sha256(content).hexdigest()}))
+    assert verdict(tmp_path) == "the model does not answer its golden inputs"
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "said"),
+    [
+        (b"", 0, ""),
+        (b"because\n", 0, "because"),
+        (b"", -11, "opening it ended the process that tried it, by signal 11"),
+        (b"half a", 1, "it could not be tried: the log has the cause"),
+    ],
+)
+def test_how_it_ends_is_what_it_says(output: bytes, status: int, said: str) -> None:
+    """A process that ends by a signal, or otherwise than it should, is no pass."""
+    assert trial.verdict(output, status) == said
