@@ -62,6 +62,7 @@ class Connection(HttpToolsProtocol):
         self._resting: float | None = None  # since when nothing has come, on the loop's clock
         self._came = 0  # bytes of the newest request's body
         self._held = 0  # bytes of bodies that count as held
+        self._lost = False  # whether the connection has ended
         self._pace = Pace(express.patience, self.loop.time())
         self._last = express.ending.announced  # whether the next answer is the last
 
@@ -79,7 +80,9 @@ class Connection(HttpToolsProtocol):
         if self._order is not None:
             self._express.ended(self._order, GoneError("the caller has gone"), self._started)
             self._order = None
-        self._let_go()
+        self._lost = True
+        if self._running is None or self._running.response_complete or self._running is self._direct:
+            self._let_go()
         self._express.unsent.outlets.discard(self._whole)
         self._unset_keepalive_if_required()  # uvicorn does it only where the connection ended in order
         super().connection_lost(exc)
@@ -464,7 +467,15 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+
+        async def work(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await app(scope, receive, send)
+            finally:
+                if self._lost:  # and the body was held until now
+                    self._let_go()
+
+        super()._start_asgi_task(cycle, work)
 
     def _rest(self) -> None:
         """From now on nothing more is to come of what was answered already."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -853,6 +854,29 @@ def test_what_waits_for_its_rest_is_held_within_bounds(own: Driver, monkeypatch:
         return statuses
 
     assert own.run(drive()) == [200, 503, 200]
+
+
+def test_what_is_worked_on_is_held_though_its_caller_has_gone(own: Driver) -> None:
+    """A body takes memory until the application has done with it, and so nobody has more of it by leaving early."""
+    state = own.app.state.digitscope
+    reading, free = state.predictor._reading, threading.Event()
+
+    async def drive() -> None:
+        for _ in range(reading._threads):
+            reading._executor.submit(lambda: free.wait(60))
+        connected = Connected(own.app)
+        connected.feed(whole("/v1/features", bytes(900_000), {}))
+        while not reading._unfinished.total:
+            await asyncio.sleep(0)
+        connected.transport.lose(None)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not connected.state.connections and state.bodies.total == 900_000
+        free.set()
+        while state.bodies.total:
+            await asyncio.sleep(0.001)
+
+    own.run(drive())
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["new head", "known head"])
