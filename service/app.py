@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -58,6 +59,7 @@ class Application(FastAPI):
     Attributes:
         express: answers past it what needs nothing of ASGI, where the server knows of it.
         channel: leads to the parent of this process, if it is one of several workers.
+        own_routes: all routes but FastAPI's own.
     """
 
     front: Observe
@@ -65,6 +67,7 @@ class Application(FastAPI):
     express: Express
     shortcut: Shortcut
     channel: Channel | None
+    own_routes: list[BaseRoute]
     shares_ports: bool  # with the other workers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,7 +169,8 @@ def create_app(
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB))
-    own_paths = (getattr(route, "path", "") for router in routers for route in router.routes)
+    app.own_routes = [route for router in routers for route in router.routes]
+    own_paths = (getattr(route, "path", "") for route in app.own_routes)
     paths = ("/openapi.json", *own_paths, "/static/{path:path}")  # in the order in which they are looked at
     grpc_routes = GRPC_ROUTES.values() if settings.grpc_port else ()
     routes = (*paths, *grpc_routes)
@@ -270,6 +274,11 @@ def _refuse_route(request: Request, error: Exception) -> Response:
     _metrics(request).refused({404: "Unknown", 405: "Method"}.get(error.status_code, "Malformed"))
     answer = json_answer({"error": sentences.get(error.status_code, str(error.detail))}, error.status_code)
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:  # Starlette names the methods of the first route alone that has this path
+        matching = [route for route in request.app.own_routes if route.matches(request.scope)[0] is not Match.NONE]
+        # What has no route of ours is a file, or the OpenAPI document; and HEAD is answered wherever GET is.
+        methods = {method for route in matching for method in getattr(route, "methods", ())} or {"GET"}
+        answer.headers["Allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
     return answer
 
 
