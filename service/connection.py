@@ -30,6 +30,8 @@ if sys.platform == "linux":
     import termios
 
 _LONGEST_HEAD = 65536  # bytes
+_PIECES = 64  # of a body
+_AHEAD = 4096  # bytes that a request takes while it waits for those before it, with a head of the usual length
 _SPARE = 256  # connections that may stand beyond the limit until they have read that they may not
 _SMALL_BODY = 65536  # bytes; each connection may hold as many, whatever else is held
 _END_OF_HEAD = b"\r\n\r\n"
@@ -62,6 +64,8 @@ class Connection(HttpToolsProtocol):
         self._resting: float | None = None  # since when nothing has come, on the loop's clock
         self._came = 0  # bytes of the newest request's body
         self._held = 0  # bytes of bodies that count as held
+        self._ahead = 0  # bytes of requests that wait, which count as held too
+        self._overloaded: OverloadedError | None = None  # why the newest of them may not wait
         self._lost = False  # whether the connection has ended
         self._pace = Pace(express.patience, self.loop.time())
         self._last = express.ending.announced  # whether the next answer is the last
@@ -81,6 +85,8 @@ class Connection(HttpToolsProtocol):
             self._express.ended(self._order, GoneError("the caller has gone"), self._started)
             self._order = None
         self._lost = True
+        self.pipeline.clear()  # nobody waits for those any more
+        self._count_ahead()
         if self._running is None or self._running.response_complete or self._running is self._direct:
             self._let_go()
         self._express.unsent.outlets.discard(self._whole)
@@ -224,6 +230,18 @@ class Connection(HttpToolsProtocol):
         """The bytes of the newest request's body, as far as is known."""
         return max(self._came, declared_length(dict(self.headers).get(b"content-length", b"")))
 
+    def _count_ahead(self) -> bool:
+        """Counts the requests that wait for those before them; returns whether the newest is one too many."""
+        more = len(self.pipeline) * _AHEAD - self._ahead
+        if more > 0:
+            self._overloaded = self._express.hold(self._address, more)
+            if self._overloaded is not None:
+                return True
+        elif more < 0:
+            self._express.let_go(self._address, -more)
+        self._ahead += more
+        return False
+
     def _let_go(self) -> None:
         """No body is held any more."""
         if self._held:
@@ -244,7 +262,10 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
         except httptools.HttpParserError as error:
             cause = error.__context__
-            if isinstance(cause, Exception) and not isinstance(cause, (httptools.HttpParserError, UnicodeError)):
+            if self._overloaded is not None:
+                self._in_head = False  # which is whole, and waits behind the others
+                self._refuse(503, str(self._overloaded), "Overloaded")
+            elif isinstance(cause, Exception) and not isinstance(cause, (httptools.HttpParserError, UnicodeError)):
                 self._express.failed(cause)
                 self._refuse(500, FAILURE)
             else:
@@ -325,8 +346,12 @@ class Connection(HttpToolsProtocol):
         if not special and not self._is_busy():
             self._order = self._express.order(self.parser.get_method(), self.url, self.headers)
         if self._order is None:
+            if self.url[:1] not in b"/*" and httptools.parse_url(self.url).path is None:
+                raise httptools.HttpParserError  # an address without a path, which uvicorn does not expect
             self.scope[STARTED] = time.perf_counter()  # type: ignore[literal-required]
             super().on_headers_complete()
+            if self.pipeline and self._count_ahead():
+                raise httptools.HttpParserError
             for name, value in self.headers:
                 if name == b"content-length" and len(value) > 4:
                     self._hold_for_application()
@@ -359,6 +384,8 @@ class Connection(HttpToolsProtocol):
             super().on_body(body)
             return
         self._body.append(body)
+        if len(self._body) > _PIECES:  # each of which costs as much as 56 bytes besides
+            self._body = [b"".join(self._body)]
         self._length += len(body)
         if self._length > self._express.longest:
             self._pass_on()
@@ -467,6 +494,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        if self._ahead:
+            self._count_ahead()
 
         async def work(scope: Any, receive: Any, send: Any) -> None:
             try:

@@ -77,7 +77,11 @@ class Alone:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        output, _ = await process.communicate(trial.order(self._settings, version))
+        try:
+            output, _ = await process.communicate(trial.order(self._settings, version))
+        finally:
+            if process.returncode is None:  # whoever asked has gone, or the service ends
+                process.kill()
         if why := trial.verdict(output, process.returncode or 0):
             raise ModelError(why)
 
@@ -140,7 +144,9 @@ class Worker:
                     self._preparing.cancel()
                 self._exchange.drop(message["version"], message["reason"])
             case "answer":
-                self._asked.pop(number).set_result(message["reason"])
+                told = self._asked.pop(number)
+                if not told.done():  # as it is once whoever asked has gone
+                    told.set_result(message["reason"])
             case "count":
                 self._state.metrics.changed(message["outcome"])
 

@@ -70,8 +70,8 @@ class Coordinator:
 
     @property
     def busy(self) -> bool:
-        """Whether a change is under way."""
-        return self._job is not None
+        """Whether workers make a change, which one that begins now would miss."""
+        return self._job is not None and self._job.step != "try"
 
     @property
     def due(self) -> float:
@@ -214,12 +214,16 @@ class Coordinator:
         job.deadline = time.monotonic() + _PATIENCE
         for pipe in self._pipes.values():
             _say(pipe, do=step, number=job.number, **what)
-        if not job.awaited and step == "commit":
-            self._finish(job)
+        if not job.awaited:
+            if step == "commit":
+                self._finish(job)
+            else:
+                self._refuse(job, "no worker is there to open it")
 
     def _refuse(self, job: _Job, why: str) -> None:
         version = job.change.version
-        self.serving = self.serving.without(version, why)
+        if job.change.action == "load":
+            self.serving = self.serving.without(version, why)
         for pipe in self._pipes.values():
             _say(pipe, do="drop", number=job.number, version=version, reason=why)
         _log.error("model refused", version=version, reason=why)

@@ -76,7 +76,7 @@ class Engine:
         fallback: why `auto` did not take a GPU, or None.
         threads: CPU threads of one run.
         no_graphs: why a GPU runs without CUDA graphs, if it does.
-        healthy: whether the last prediction went well.
+        healthy: whether it has answered all that it was asked since its golden inputs were last answered right.
     """
 
     def __init__(
@@ -140,16 +140,18 @@ class Engine:
             self._open(self._predicting_file)
 
     def _open(self, predicting: bytes) -> None:
-        self._fixed: Lanes | OpenVino | None = None
+        # What was open before stays until something else is, as it may be asked meanwhile.
+        fixed: Lanes | OpenVino | None = None
         if self.provider != CPU:
-            self._fixed = self._open_lanes(predicting)
+            fixed = self._open_lanes(predicting)
         elif self.runtime == "openvino":
             outputs = {output.name: output.shape[1:] for output in self.manifest.outputs}
-            self._fixed = OpenVino(
+            fixed = OpenVino(
                 predicting, self.manifest.input.name, outputs, threads=self.threads, bfloat16=self.precision == "bf16"
             )
         else:
             self._predicting = self._session(predicting)
+        self._fixed = fixed
         try:
             self._check()
         finally:
@@ -242,7 +244,6 @@ class Engine:
         except EngineError:
             self.healthy = False
             raise
-        self.healthy = True
         return logits, probabilities
 
     def inspect(self, images: Images, names: Sequence[str]) -> dict[str, Activations]:

@@ -20,7 +20,10 @@ async def mend(state: State) -> None:
     failing: set[Predictor] = set()
     while True:
         await asyncio.sleep(_PAUSE)
-        await _look(state, failing)  # which holds on to no version while this sleeps
+        try:
+            await _look(state, failing)  # which holds on to no version while this sleeps
+        except Exception as error:  # whatever it is, the next look may fare better
+            _log.error("an engine could not be mended", exc_info=error)
 
 
 async def _look(state: State, failing: set[Predictor]) -> None:
@@ -32,6 +35,6 @@ async def _look(state: State, failing: set[Predictor]) -> None:
         if not engine.healthy and predictor not in failing:
             failing.add(predictor)
             _log.error("engine failed and is not ready", version=version)
-        if predictor in failing and (await predictor.is_ready() or await predictor.reopen()):
+        if predictor in failing and (await predictor.recover() or await predictor.reopen()):
             failing.discard(predictor)
             _log.warning("engine answers again", version=version, provider=engine.provider, fallback=engine.fallback)

@@ -139,12 +139,15 @@ class Predictor:
             RequestError: it is no picture that can be read; see `service.image`.
             GoneError: nobody waits for it.
         """
+        caller = CALLER.get()
+        while self.spending.is_enough(caller):
+            await asyncio.sleep(0)
         started = time.perf_counter()
         try:
             if (small := self.read_small(data, preprocess)) is not None:
                 return small
         finally:
-            self.spending.spent(CALLER.get(), time.perf_counter() - started)
+            self.spending.spent(caller, time.perf_counter() - started)
         return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), gone=gone)
 
     async def find(self, data: bytes, gone: Callable[[], bool] | None = None) -> list[Found]:
@@ -254,10 +257,8 @@ class Predictor:
         """What asks the network about itself; for work that `look` does, one thing at a time."""
         return Probe(self.engine)
 
-    async def is_ready(self) -> bool:
-        """Whether the engine answers; after a failure it is asked its golden inputs again."""
-        if self.engine.healthy:
-            return True
+    async def recover(self) -> bool:
+        """Asks the engine its golden inputs again; whether it answers then."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.recover)
 
     async def reopen(self) -> bool:

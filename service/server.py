@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import multiprocessing
 import os
 import signal
 import socket
@@ -82,7 +83,9 @@ class _Server(Watching):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Announces the end; when it is told a second time it ends at once."""
         if self._end is not None:
-            os._exit(0)
+            if multiprocessing.parent_process() is None:
+                os._exit(0)
+            return  # a signal to the whole group comes from the parent once more, which ends by force when told twice
         self._ending.announced = True
         self._end = time.monotonic() + self._drain_delay
 

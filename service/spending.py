@@ -2,7 +2,8 @@
 
 Everything that has come is read before anything of it is run. A picture takes a sixth of a millisecond to be read, so
 of a thousand that come together the last would be answered after a sixth of a second, and so would everybody else.
-Beyond a limit of time in one turn of the event loop what is left is refused unread, at a small part of the cost.
+Beyond a limit of time in one turn of the event loop what is left is refused unread, at a small part of the cost. The
+many pictures of one request, which has been let in already, are read over several turns instead.
 """
 
 import asyncio
@@ -31,6 +32,10 @@ class Spending:
     def refuses(self, caller: str | None) -> bool:
         """Whether what this caller sends is to be refused rather than read."""
         return not (self._requests.fits(caller, 1, _FEW) or self._seconds.fits(caller, 0, self._most))
+
+    def is_enough(self, caller: str | None) -> bool:
+        """Whether what this caller has sent already waits for the next turn; well before what is new is refused."""
+        return not self._seconds.fits(caller, 0, self._most / 2)
 
     def spent(self, caller: str | None, seconds: float) -> None:
         """Notes what reading a request of a caller took."""

@@ -100,13 +100,16 @@ class State:
             raise UnknownError(f"the model '{model}' has no version '{version[:40]}' here")
         return served.versions[version] if version else served.current
 
-    async def is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether predictions are answered: the model is loaded, and its current version answers."""
-        return self.loaded is not None and await self.answers(self.loaded)
+        return self.loaded is not None and self.answers(self.loaded)
 
-    async def answers(self, predictor: Predictor) -> bool:
-        """Whether a version answers: its engine is well, and no end is announced."""
-        return not self.ending.announced and await predictor.is_ready()
+    def answers(self, predictor: Predictor) -> bool:
+        """Whether a version answers: its engine is well, and no end is announced.
+
+        One that is not well is asked again by `service.mending`, and not whenever somebody wants to know.
+        """
+        return not self.ending.announced and predictor.engine.healthy
 
 
 def _state(connection: HTTPConnection) -> State:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from service.candidate import open_version, reason
 from service.engine import usable_gpu
 from service.errors import DigitscopeError
@@ -36,7 +38,7 @@ def environment() -> dict[str, str]:
 
 def order(settings: Settings, version: str) -> bytes:
     """What a trial reads: nothing that it does not need."""
-    needed = {"models", "model_name", "provider", "precision", "threads", "model_public_key"}
+    needed = {"models", "model_name", "provider", "precision", "runtime", "threads", "model_public_key"}
     return json.dumps({**settings.model_dump(mode="json", include=needed), "model_version": version}).encode()
 
 
@@ -76,6 +78,7 @@ def _limit(settings: Settings) -> None:
 def _main() -> int:
     wanted: Mapping[str, Any] = json.load(sys.stdin)
     settings = Settings(**wanted)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # what is printed is the verdict
     _limit(settings)
     try:
         open_version(settings, settings.model_version)

@@ -22,7 +22,7 @@ class Digits:
             RuntimeError: the engine's last run failed, or no model is open.
         """
         state: State = self.app.state.digitscope
-        if state.loaded is None or not await state.loaded.is_ready():
+        if not state.is_ready():
             raise RuntimeError("the engine is not ready")
 
 

@@ -53,7 +53,7 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready")
 async def ready(state: SharedState) -> Response:
     """Tells whether predictions are answered: the model is loaded, verified and warmed, and its last run went well."""
-    is_ready = await state.is_ready()
+    is_ready = state.is_ready()
     return json_answer({"ready": is_ready}, 200 if is_ready else 503)
 
 
@@ -74,7 +74,7 @@ async def model_metadata(state: SharedState, predictor: NamedPredictor) -> dict[
 @router.get("/models/{model}/versions/{version}/ready")
 async def model_ready(state: SharedState, predictor: NamedPredictor) -> Response:
     """Tells whether the model answers predictions."""
-    is_ready = await state.answers(predictor)
+    is_ready = state.answers(predictor)
     return json_answer({"name": predictor.engine.manifest.name, "ready": is_ready}, 200 if is_ready else 503)
 
 

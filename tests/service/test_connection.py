@@ -21,6 +21,7 @@ from service.app import Application, create_app
 from service.connection import Connection
 from service.metrics import STATUSES
 from service.settings import Settings
+from tests.service.asgi import finish, running
 from tests.service.clock import Clock
 from tests.service.connected import Answer, Connected
 from tests.service.serving import MODELS, VERSION, serving
@@ -38,6 +39,7 @@ BAD_TARGETS = [
     b"GET http:// HTTP/1.1\r\n\r\n",
     b"GET http://x:99999/ HTTP/1.1\r\n\r\n",
     b"CONNECT x:80 HTTP/1.1\r\n\r\n",
+    b"GET http://example.com HTTP/1.1\r\n\r\n",
 ]
 """Requests whose heads have a right form, and whose targets have none."""
 NO_REQUEST = {"error": "what came is no request of HTTP/1.1"}
@@ -530,6 +532,37 @@ def test_what_the_application_has_no_time_left_for_is_told_so(driven: Driver) ->
     (answer,) = driven.run(drive())
     assert answer.status == 504 and answer.header("connection") == "close"
     assert json.loads(answer.body) == {"error": "the time given for the request has passed"}
+
+
+def test_requests_sent_ahead_count_as_held() -> None:
+    """As many wait behind one another as there is room for by --max-held; one more ends the connection behind them.
+
+    What they took is free again when they are answered, and when the connection is lost before.
+    """
+    app = create_app(Settings(models=MODELS, provider="cpu", max_held=128 * 4096))
+    packet = LIVE * 3000
+
+    async def drive() -> None:
+        bodies = app.state.digitscope.bodies
+        async with running(app):
+            connected = Connected(app)
+            connected.feed(packet)
+            waiting = len(connected.protocol.pipeline)
+            assert 32 <= waiting <= 128 and bodies.total == waiting * 4096
+            assert not connected.transport.reading
+            answers = await connected.answered(waiting + 2)
+            assert [answer.status for answer in answers] == [200] * (waiting + 1)
+            assert answers[-1].header("connection") == "close" and connected.transport.is_closing()
+            await asyncio.sleep(0.01)
+            assert bodies.total == 0
+            lost = Connected(app)
+            lost.feed(packet)
+            assert bodies.total
+            lost.transport.lose(ConnectionResetError())
+            await asyncio.sleep(0.1)
+            assert bodies.total == 0
+
+    finish(drive())
 
 
 @pytest.mark.parametrize("request_", [THIN, BAD, LIVE, THIN + LIVE, BAD + THIN])

@@ -175,6 +175,20 @@ def test_changes_are_made_one_after_the_other(parent: Parent) -> None:
     assert coordinator.serving.refused == {"2": "no", "3": "broken"} and not coordinator.busy
 
 
+def test_where_nobody_is_left_to_open_it_it_is_refused(parent: Parent) -> None:
+    """All workers may end while a version is tried: the change is over then, and those that follow are made."""
+    coordinator, (first, _) = parent
+    ask(first, "2")
+    (source,) = wait(coordinator.sources, 5)
+    assert coordinator.take(source) and _is_trying(coordinator)
+    assert not coordinator.busy  # so that those who end meanwhile are replaced
+    for index in (0, 1):
+        coordinator.ended(index)
+    pump(coordinator)
+    assert not _is_trying(coordinator)
+    assert coordinator.serving == Serving("1", (), {"2": "no worker is there to open it"})
+
+
 def test_a_trial_ends_with_the_service(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that would go on for ever is not waited for, nor when the service ends."""
     coordinator, channels = parent

@@ -1,6 +1,7 @@
 """`python -m service` as a process: how it starts, refuses to start, and ends."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -87,6 +88,23 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
             time.sleep(0.01)
         running.popen.terminate()
         assert running.popen.wait(20) == 0
+
+
+def test_a_signal_to_the_whole_group_is_one_signal(tmp_path: Path) -> None:
+    """Ctrl-C and systemd tell the workers beside their parent, who tells them once more: they drain all the same."""
+    with process(tmp_path / "log", "--provider", "cpu", "--workers", "2", "--drain-delay", "2") as running:
+        pid = running.popen.pid
+        workers = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        assert len(workers) == 2
+        told = time.monotonic()
+        for each in (*workers, pid):
+            os.kill(each, signal.SIGINT)
+        while httpx.get(f"{running.url}/v2/health/ready", trust_env=False).status_code == 200:
+            assert time.monotonic() < told + 60
+        for _ in range(5):
+            assert httpx.post(f"{running.url}/v1/predict", content=PICTURE, trust_env=False).status_code == 200
+        assert running.popen.wait(30) == 0
+        assert time.monotonic() - told >= 2
 
 
 def test_settings_reach_the_service(tmp_path: Path) -> None:

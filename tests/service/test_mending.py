@@ -64,3 +64,26 @@ def test_a_session_that_is_lost_is_opened_anew(
     assert _ask(client) == 500
     until(lambda: engine._predicting is not lost and engine.healthy, "it is not opened anew")
     assert (client.get("/v2/health/ready").status_code, _ask(client)) == (200, 200)
+
+
+def test_a_session_that_cannot_be_opened_anew_is_tried_again(
+    served: tuple[Application, httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was open before stays, so that nothing is missing meanwhile; whatever a try raises, the next one is made."""
+    app, client = served
+    engine: Any = app.state.digitscope.loaded.engine
+    tries = []
+
+    def refuse(*_: object, **__: object) -> None:
+        tries.append(engine.healthy)
+        raise MemoryError
+
+    monkeypatch.setattr(engine._predicting, "run", _fail)
+    with monkeypatch.context() as patch, structlog.testing.capture_logs() as logged:
+        patch.setattr(type(engine), "_session", refuse)
+        assert _ask(client) == 500
+        until(lambda: len(tries) >= 2, "it is not tried again")
+        assert client.get("/v2/health/ready").status_code == 503
+    assert "an engine could not be mended" in [event["event"] for event in logged]
+    until(lambda: engine.healthy, "it is not opened anew")
+    assert (client.get("/v2/health/ready").status_code, _ask(client)) == (200, 200)

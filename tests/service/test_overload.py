@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.digits import photograph
+from client.wire import multipart
 from tests.conftest import Mnist
 from tests.service.greedy import Greedy
 from tests.service.pictures import encode
@@ -58,6 +59,17 @@ def loads(mnist: Mnist) -> dict[str, tuple[bytes, int, int]]:
         "pictures": (whole(encode(mnist.images[0]), "Content-Type: image/png"), 100, 1),
         "photographs": (whole(photograph(mnist.images[0], 1), "Content-Type: image/jpeg"), 100, 1),
     }
+
+
+def test_several_requests_of_many_pictures_are_read_one_after_the_other(narrow: Process, mnist: Mnist) -> None:
+    """Three of 64 pictures at once take longer than one turn may, and none is refused: they are read over several."""
+    body, kind = multipart([encode(digit) for digit in mnist.images[:64]])
+
+    def send(_: int) -> int:
+        return ask(narrow.port, "POST", "/v1/predict", body, {"Content-Type": kind})
+
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(send, range(12))) == {200}
 
 
 @pytest.mark.parametrize("load", ["256 images", "pipelines", "pictures", "photographs"])

@@ -40,6 +40,19 @@ def test_one_alone_spends_half(seconds: float, count: int) -> None:
     in_a_turn(check)
 
 
+def test_what_was_let_in_waits_before_anything_is_refused() -> None:
+    """Half of what leads to refusals is enough for one turn; in the next one there is room again."""
+
+    def check(spending: Spending) -> None:
+        count = 0
+        while not spending.is_enough("a"):
+            spending.spent("a", 2**-10)
+            count += 1
+        assert count == 33 and not spending.refuses("a") and not spending.refuses("b")
+
+    in_a_turn(check)
+
+
 def test_another_finds_room() -> None:
     """Behind a greedy caller another one has a share as well."""
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -49,6 +51,23 @@ def test_what_takes_gigabytes_is_refused(tmp_path: Path) -> None:
     described = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(described | {"sha256": hashlib.sha256(content).hexdigest()}))
     assert verdict(tmp_path) == "the model does not answer its golden inputs"
+
+
+def test_what_it_logs_is_no_verdict(tmp_path: Path) -> None:
+    """The choice of a runtime, for one: a good version is good nevertheless, and is tried by what will serve it."""
+    settings = Settings(models=tmp_path, provider="cpu", runtime="onnxruntime")
+    logging = (
+        "import structlog, service.trial as trial\n"
+        "def open_version(settings, version):\n"
+        "    structlog.get_logger('digitscope').info('runtimes compared', runtime=settings.runtime)\n"
+        "trial.open_version = open_version\n"
+        "raise SystemExit(trial._main())"
+    )
+    ran = subprocess.run(  # noqa: S603 — our own code
+        [sys.executable, "-c", logging], input=trial.order(settings, "1"), capture_output=True, check=False
+    )
+    assert trial.verdict(ran.stdout, ran.returncode) == ""
+    assert b"runtimes compared" in ran.stderr and b"onnxruntime" in ran.stderr
 
 
 @pytest.mark.parametrize(

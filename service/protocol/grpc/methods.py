@@ -25,13 +25,13 @@ async def server_live(_state: State, _request: Message, _call: ServicerContext) 
 
 async def server_ready(state: State, _request: Message, _call: ServicerContext) -> Message:
     """Tells whether predictions are answered."""
-    return pb.ServerReadyResponse(ready=await state.is_ready())
+    return pb.ServerReadyResponse(ready=state.is_ready())
 
 
 async def model_ready(state: State, request: Message, _call: ServicerContext) -> Message:
     """Tells whether the model answers predictions."""
     predictor = state.named(request.name, request.version)
-    return pb.ModelReadyResponse(ready=await state.answers(predictor))
+    return pb.ModelReadyResponse(ready=state.answers(predictor))
 
 
 async def server_metadata(_state: State, _request: Message, _call: ServicerContext) -> Message:

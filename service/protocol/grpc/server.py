@@ -30,6 +30,7 @@ _STREAMS = 128  # calls at once on a connection; more wait in the client
 _METADATA = 16384  # bytes of a call's metadata
 _ALIVE = 20_000  # milliseconds after which a silent client is asked whether it is there, and for its answer to that
 _QUIET = 0.5  # seconds: a stream of which no request is under way is ended after as long
+_IDLE = 60_000  # milliseconds that a connection may have no call under way
 _GONE = 499
 _NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -49,6 +50,7 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
     server = grpc.aio.server(
         options=(
             ("grpc.max_receive_message_length", settings.max_body),
+            ("grpc.max_connection_idle_ms", _IDLE),
             ("grpc.max_concurrent_streams", _STREAMS),
             ("grpc.max_metadata_size", _METADATA),
             ("grpc.absolute_max_metadata_size", _METADATA),
