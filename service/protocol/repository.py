@@ -67,7 +67,11 @@ async def _read(request: Request, state: State, kind: type[Wanted]) -> Wanted:
         raise MalformedError(f"the body is no JSON: {error}") from error
 
 
-@router.post("/index", openapi_extra=_body(IndexRequest))
+# Whatever else it is sent is passed over, as Triton does.
+_ANYTHING = {"anyOf": [{"$ref": "#/components/schemas/IndexRequest"}, {}]}
+
+
+@router.post("/index", openapi_extra={"requestBody": {"content": {"application/json": {"schema": _ANYTHING}}}})
 async def repository_index(request: Request, state: SharedState, _: SharedPredictor) -> list[dict[str, str]]:
     """Lists the versions that are here, with whether each answers, and if not, why. It needs no body."""
     ready = False
