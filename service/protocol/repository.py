@@ -67,7 +67,7 @@ async def _read(request: Request, state: State, kind: type[Wanted]) -> Wanted:
         raise MalformedError(f"the body is no JSON: {error}") from error
 
 
-# Whatever else it is sent is passed over, as Triton does.
+# Whatever else it is sent is passed over.
 _ANYTHING = {"anyOf": [{"$ref": "#/components/schemas/IndexRequest"}, {}]}
 
 
