@@ -325,7 +325,12 @@ class Batcher(Generic[Item, Answer]):
         return answers
 
     def _learn_pace(self, batch: list[_Waiting[Item, Answer]], seconds: float) -> None:
-        pace = seconds / sum([waiting.size for waiting in batch])
+        size = sum([waiting.size for waiting in batch])
+        if (
+            2 * size < self._max_batch
+        ):  # what waits for long runs in full batches, and one alone takes three times as long
+            return
+        pace = seconds / size
         # A run during which the machine did something else is not believed to have taken more than twice as long.
         self._pace += (min(pace, 2 * self._pace) - self._pace) / _MEMORY if self._pace else pace
 
