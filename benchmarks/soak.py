@@ -3,15 +3,14 @@
 The load comes in windows of a minute. In each, requests of every kind are due at fixed rates: predictions in all forms,
 looks inside, the page, health and metrics, what is refused as bad, and callers who hang up in the midst of a request.
 When a window is over its connections are closed, and what the service then holds is counted. It writes `soak.json` and
-`soak.md`, and returns 1 if anything was answered otherwise than it should be, or grew. Latencies are told and not judged,
-as they are those of the machine, too.
+`soak.md`, and returns 1 if anything was answered otherwise than it should be, or grew. Latencies are told and not
+judged, as they are those of the machine, too.
 """
 
 import argparse
 import asyncio
 import datetime as dt
 import gc
-import io
 import json
 import math
 import sys
@@ -21,84 +20,25 @@ from pathlib import Path
 from statistics import mean, median
 
 import uvloop
-from PIL import Image
 
 from benchmarks.cpus import choose_cpus
-from benchmarks.digits import ROOT, digits, png
+from benchmarks.digits import ROOT, digits
 from benchmarks.figures import percentile, short
 from benchmarks.form import form
 from benchmarks.machine import describe_machine, describe_packages
 from benchmarks.openloop import OpenLoad
-from benchmarks.plan import MANY, service_server
+from benchmarks.plan import service_server
 from benchmarks.server import HOST, Running, ask, check_answer, run_server, wait_for_answer
+from benchmarks.streams import Stream, streams
 from benchmarks.vitals import Vitals, vitals_of
 
 _DRAIN = 10.0  # seconds for the last answers of a window
 _SETTLE = 1.0  # seconds in which the service may see that the connections have ended
+_REFUSED = 503
 _HANG_UPS = 10  # a second
 _FLAT_MB = 10.0  # of each worker
 _SPARE_FILES = 4  # of each worker; a file that is open at one look and not at another is no leak
 _PROBED = ("raw", "oip-binary", "oip-json", "png", "png-multipart", "photo")
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Requests of one kind.
-
-    Attributes:
-        rate: a second.
-        status: the only one that is right.
-        connections: the most that are open.
-    """
-
-    requests: Callable[[], list[bytes]]
-    rate: float
-    status: int = 200
-    connections: int = 32
-
-
-def _get(target: str) -> Callable[[], list[bytes]]:
-    return lambda: [f"GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()]
-
-
-def _post(target: str, kind: str, *bodies: bytes) -> Callable[[], list[bytes]]:
-    head = f"POST {target} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {kind}\r\nContent-Length: %d\r\n\r\n".encode()
-    return lambda: [head % len(body) + body for body in bodies]
-
-
-def _form(name: str, images: int = 1) -> Callable[[], list[bytes]]:
-    return lambda: form(name, images).requests(HOST)
-
-
-def _bomb() -> bytes:
-    """A picture of a few kB that unpacks to many pixels."""
-    file = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(file, "PNG")
-    return file.getvalue()
-
-
-def streams() -> dict[str, Stream]:
-    """All kinds, by name. Together they take about half of one CPU."""
-    digit = png(digits(1)[0])
-    return {
-        "one prepared digit": Stream(_form("raw"), 1000),
-        "one digit, OIP binary": Stream(_form("oip-binary"), 500),
-        "one digit, OIP JSON": Stream(_form("oip-json"), 100),
-        "one PNG": Stream(_form("png"), 300),
-        "one PNG, multipart": Stream(_form("png-multipart"), 50),
-        "one photograph": Stream(_form("photo"), 2, connections=4),
-        f"{MANY} prepared digits": Stream(_form("raw", MANY), 4, connections=4),
-        "a sheet of feature maps": Stream(_post("/v1/features?layer=conv1", "image/png", digit), 0.5, connections=1),
-        "a trace": Stream(_post("/v1/trace?layer=fc1&channel=0", "image/png", digit), 0.5, connections=1),
-        "the page": Stream(_get("/"), 2),
-        "readiness": Stream(_get("/v2/health/ready"), 10),
-        "metrics": Stream(_get("/metrics"), 1),
-        "statistics": Stream(_get("/v2/models/digits/stats"), 1),
-        "half a PNG": Stream(_post("/v1/predict", "image/png", digit[: len(digit) // 2]), 20, 415),
-        "a bomb": Stream(_post("/v1/predict", "image/png", _bomb()), 2, 413),
-        "broken JSON": Stream(_post("/v2/models/digits/infer", "application/json", b'{"inputs": [{'), 20, 400),
-        "an unknown path": Stream(_get("/nothing/here"), 10, 404),
-    }
 
 
 @dataclass(frozen=True)
@@ -107,12 +47,14 @@ class Kind:
 
     Attributes:
         right: answers of the status that is right.
+        refused: answers of 503, as a machine that stands still for moments earns them.
         wrong: other answers, by status.
         lost: requests whose connection ended under them.
         p50_ms: from when a request was due to its right answer; p99_ms likewise; None of none.
     """
 
     right: int
+    refused: int
     wrong: dict[int, int]
     lost: int
     unanswered: int
@@ -121,7 +63,7 @@ class Kind:
 
     @property
     def errors(self) -> int:
-        """Requests that were not answered right."""
+        """Requests that were neither answered right nor refused."""
         return sum(self.wrong.values()) + self.lost + self.unanswered
 
 
@@ -170,9 +112,9 @@ class Soak:
             found.append("a process of the service was replaced")
         if (grown := self.grown(lambda vitals: vitals.pss_mb)) > _FLAT_MB * self.workers:
             found.append(f"memory grew by {grown:.1f} MB")
-        for name, measure in (("files", lambda vitals: vitals.files), ("threads", lambda vitals: vitals.threads)):
+        for name, measure in (("open files", lambda vitals: vitals.files), ("threads", lambda vitals: vitals.threads)):
             if (grown := self.grown(measure)) > _SPARE_FILES * self.workers:
-                found.append(f"{grown:.0f} more open {name}")
+                found.append(f"{grown:.0f} more {name}")
         return found
 
 
@@ -206,8 +148,10 @@ async def _run_window(port: int, kinds: dict[str, Stream], seconds: float, scale
 
 def _kind(load: OpenLoad, status: int) -> Kind:
     times = sorted(load.latencies.pop(status, ()))
+    refused = load.latencies.pop(_REFUSED, ())
     return Kind(
         right=len(times),
+        refused=len(refused),
         wrong={other: len(found) for other, found in load.latencies.items()},
         lost=load.lost,
         unanswered=load.unanswered,
@@ -251,17 +195,18 @@ def _wrong_digits(port: int) -> list[str]:
 def write_table(found: Soak, facts: dict[str, str]) -> str:
     """The page: what was answered, early and late latencies of each kind, and what the service held."""
     windows = found.windows
-    requests = sum(kind.right + kind.errors for window in windows for kind in window.kinds.values())
+    requests = sum(kind.right + kind.refused + kind.errors for window in windows for kind in window.kinds.values())
     errors = sum(kind.errors for window in windows for kind in window.kinds.values())
+    refused = sum(kind.refused for window in windows for kind in window.kinds.values())
     hung_up = sum(window.hung_up for window in windows)
     missed = found.shortcomings()
     lines = [
         "# Soak",
         "",
         f"`python -m benchmarks.soak`: {len(windows)} windows of {found.seconds:g} s, {found.workers} workers, "
-        f"{requests:,} requests at fixed rates, {errors} of them not answered right, and {hung_up:,} callers who hung up "
-        "in the midst of one. Early is the second fifth of the time, late the last. Latencies, in ms, count from when a "
-        "request was due, and are medians over windows.",
+        f"{requests:,} requests at fixed rates, of which {refused:,} were refused by 503 and {errors} not answered "
+        f"right, and {hung_up:,} callers who hung up in the midst of one. Early is the second fifth of the time, late "
+        "the last. Latencies, in ms, count from when a request was due, and are medians over windows.",
         "",
         "| requests | a second | right answer | answered so | p50, early | late | p99, early | late |",
         "|" + " --- |" * 8,
@@ -282,8 +227,9 @@ def write_table(found: Soak, facts: dict[str, str]) -> str:
         f"Memory: {found.grown(lambda vitals: vitals.pss_mb):+.1f} MB from early to late; open files: "
         f"{found.grown(lambda vitals: vitals.files):+.1f}; threads: {found.grown(lambda vitals: vitals.threads):+.1f}.",
         "",
-        f"Promised: each request is answered as the table says, each known digit right, no process is replaced; and "
-        f"from early to late no more than {_FLAT_MB:g} MB, {_SPARE_FILES} files and {_SPARE_FILES} threads are added a worker.",
+        "Promised: each request that is not refused is answered as the table says, each known digit right, no process "
+        f"is replaced; and from early to late no more than {_FLAT_MB:g} MB, {_SPARE_FILES} files and {_SPARE_FILES} "
+        "threads are added a worker.",
         "",
         *(f"- **not kept**: {text}" for text in missed),
         *([] if missed else ["All of it was kept."]),

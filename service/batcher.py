@@ -141,7 +141,8 @@ class Batcher(Generic[Item, Answer]):
         self._turn: asyncio.Handle | None = None  # while one is scheduled
         self._delayed = False  # whether it is to wait for a full batch; uvloop's timers are no asyncio.TimerHandle
         self._running = False  # in the executor
-        self._pace = 0.0  # seconds that a size of 1 takes, of late
+        self._pace = 0.0  # seconds that a size of 1 takes in a batch that is half full or more, of late
+        self._has_filled = False  # whether there was any such batch
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def submit(
@@ -326,13 +327,13 @@ class Batcher(Generic[Item, Answer]):
 
     def _learn_pace(self, batch: list[_Waiting[Item, Answer]], seconds: float) -> None:
         size = sum([waiting.size for waiting in batch])
-        if (
-            2 * size < self._max_batch
-        ):  # what waits for long runs in full batches, and one alone takes three times as long
-            return
-        pace = seconds / size
         # A run during which the machine did something else is not believed to have taken more than twice as long.
-        self._pace += (min(pace, 2 * self._pace) - self._pace) / _MEMORY if self._pace else pace
+        pace = min(seconds / size, 2 * self._pace) if self._pace else seconds / size
+        if 2 * size >= self._max_batch:
+            self._pace += (pace - self._pace) / (_MEMORY if self._has_filled else 1)
+            self._has_filled = True
+        elif not self._pace or pace < self._pace:  # what waits for long runs in full batches, which cost less a size
+            self._pace += (pace - self._pace) / (_MEMORY if self._pace else 1)
 
     def _answers(self, items: list[Item]) -> list[Answer | Exception]:
         """One answer an item, or what went wrong with it: an item that fails takes none of its neighbours with it."""

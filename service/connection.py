@@ -198,7 +198,7 @@ class Connection(HttpToolsProtocol):
             return
         waited = self._pace.waited(self.scope, now)
         if is_new:
-            if self._pace.is_late(waited):
+            if self._pace.is_late(waited) and not self._whole.is_waiting():
                 self.transport.close()
         elif self._in_head:
             if self._pace.is_late(waited):
@@ -522,6 +522,8 @@ class Connection(HttpToolsProtocol):
         left = self._resting + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        elif self._whole.is_waiting():  # a request, which was sent before its sender could know of the end
+            self.timeout_keep_alive_task = self.loop.call_later(_AGAIN, self.timeout_keep_alive_handler)
         else:
             super().timeout_keep_alive_handler()
 

@@ -22,6 +22,7 @@ from service.listeners import are_waiting, refuse_new
 from service.memory import return_freed
 
 _GRACE = 8  # seconds for requests under way when the service is to end; Docker waits for 10
+_REST = 75  # seconds between two requests: more than the minute for which many a proxy keeps a connection for the next
 _HANDSHAKE = 0.05  # seconds for connections that were being made when the end began
 _LAST_ACCEPTS = 1.0  # seconds in which those that stand are accepted, on a system where more may still come
 _YOUNG = 20_000  # objects that may be made before those not needed any more are looked for
@@ -44,6 +45,7 @@ def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=_REST,
         timeout_graceful_shutdown=_GRACE,
     )
     server = _Server(config, ready, express.ending, drain_delay)

@@ -307,6 +307,32 @@ def test_one_run_that_stood_still_refuses_nobody(clock: Clock, run: Recorder) ->
     on(clock, main())
 
 
+def test_a_long_queue_is_judged_by_full_batches(clock: Clock, run: Recorder) -> None:
+    """An item alone takes as long as four together; a queue, which runs in full batches, is not refused for that."""
+    run.seconds = 0.04  # a batch
+
+    async def main() -> None:
+        engine = Engine(clock)
+        own = batcher(run, max_wait=0.25, executor=engine)
+
+        async def answer(count: int) -> None:
+            requests = [own.submit([number]) for number in range(count)]
+            await asyncio.sleep(0)
+            while not all(request.done() for request in requests):
+                engine.finish()
+                await asyncio.sleep(0.01)
+
+        await answer(1)
+        await answer(4)  # the first that says what an item takes of a full batch
+        for _ in range(50):
+            await answer(1)
+        await answer(26)  # of which the last finds a quarter second's worth
+        with pytest.raises(OverloadedError):
+            await answer(27)
+
+    on(clock, main())
+
+
 def test_a_passed_deadline_is_told_and_never_run(clock: Clock, run: Recorder) -> None:
     """Whose turn comes too late gets a DeadlineError and costs the engine nothing; who has time is answered."""
     run.seconds = 1.0

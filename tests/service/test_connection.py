@@ -19,12 +19,13 @@ import structlog
 
 from service.app import Application, create_app
 from service.connection import Connection
+from service.image import open_picture
 from service.metrics import STATUSES
 from service.settings import Settings
 from tests.service.asgi import finish, running
 from tests.service.clock import Clock
 from tests.service.connected import Answer, Connected
-from tests.service.serving import MODELS, VERSION, serving
+from tests.service.serving import DATA, MODELS, VERSION, serving
 from tests.service.test_express import Driver, driver, whole
 from tests.service.thin_requests import INFER, LENGTH
 from tests.service.wire import Wire, head
@@ -276,6 +277,28 @@ def test_a_connection_that_rests_ends(before: bytes) -> None:
         for _ in range(2):
             wire.send(before)
             wire.answer()
+        assert wire.ended()
+
+
+def test_a_request_that_has_come_is_answered_however_long_the_rest_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rest ends while the event loop is busy and the next request waits unread: it is read first, and not lost."""
+    app = create_app(Settings(models=MODELS, provider="cpu"))
+    with serving(app, keep_alive=1) as client, Wire(client) as wire, Wire(client) as other:
+        wire.send(THIN)
+        wire.answer()
+        time.sleep(0.6)
+        started = Event()
+
+        def open_slowly(data: bytes, max_pixels: int) -> Any:
+            started.set()
+            time.sleep(1)  # beyond the end of the rest
+            return open_picture(data, max_pixels)
+
+        monkeypatch.setattr("service.predictor.open_picture", open_slowly)
+        other.send(whole("/v1/predict", (DATA / "seven.png").read_bytes(), {"Content-Type": "image/png"}))
+        assert started.wait(10)
+        wire.send(THIN)
+        assert wire.answer().status == other.answer().status == 200
         assert wire.ended()
 
 
