@@ -175,8 +175,17 @@ def soak(running: Running, *, windows: int, seconds: float, scale: float, worker
         found.wrong_digits.extend(_wrong_digits(running.port))
         uvloop.run(asyncio.sleep(_SETTLE))
         found.windows.append(Window(answered, hung_up, vitals_of(running.session)))
-        print(json.dumps(asdict(found.windows[-1])), file=sys.stderr, flush=True)
+        print(_line(found.windows[-1]), file=sys.stderr, flush=True)
     return found
+
+
+def _line(window: Window) -> str:
+    kinds, held = window.kinds.values(), window.vitals
+    return (
+        f"{sum(kind.right for kind in kinds):,} right, {sum(kind.refused for kind in kinds):,} refused, "
+        f"{sum(kind.errors for kind in kinds):,} not answered right; "
+        f"{held.pss_mb:.1f} MB, {held.files} open files, {held.threads} threads"
+    )
 
 
 def _wrong_digits(port: int) -> list[str]:
