@@ -36,8 +36,8 @@ _PIXELS = 1_000_000
 _LONGEST = 8192  # bytes of an input
 _LONGEST_WAIT = 20  # seconds for one input
 _MEMORY = 2000  # MB
-_LOOK = 5000  # inputs from one look at the memory to the next
-_GROWTH = 100_000_000  # bytes: tables of the sizes that pictures had, which are bounded, and the fuzzer's own inputs
+_LOOK = 1500  # inputs from one look at the memory to the next
+_GROWTH = 25_000_000  # bytes: the fuzzer's own inputs, and tables for sizes that pictures have, which are bounded
 _OPERATORS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge)
 
 Target = Callable[[bytes], None]
