@@ -106,7 +106,7 @@ def write_table(peaks: list[Peaks], few: int, many: int, facts: dict[str, str]) 
         *(f"| {each.title} | {short(each.few)} | {short(each.many)} | {each.many / each.few:.3f} |" for each in peaks),
         "",
         "A ZIP archive's list of names is held whole, as its directory stands at its end, and so are the names of one "
-        "flat folder, which are put in order.",
+        "flat folder, which are put in order: 640 and 74 bytes a name of eleven letters.",
         "",
         *(f"- {name}: {text}" for name, text in facts.items()),
         "",

@@ -24,7 +24,7 @@ from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.pictures import drawn, encode
 from tests.service.serving import MODELS, ROOT, Process, serving
-from tests.service.test_workers import children, metric, two_workers, until
+from tests.service.test_workers import children, metric, predicted, two_workers, until
 from tests.service.thin_requests import INFER, LENGTH, PREPARED
 from tests.service.wire import Wire, head
 
@@ -54,7 +54,11 @@ def listens(port: int) -> bool:
 
 
 def test_the_requests_of_a_killed_worker_fail_alone(tmp_path: Path) -> None:
-    """Of clients who ask without a pause each loses the request on a connection of the killed worker, and no other."""
+    """Of clients who ask without a pause each loses the request on a connection of the killed worker, and no other.
+
+    Each is lost by the end of its connection, and the service has counted all that were answered, those of the killed
+    worker too, and at the most those besides that were lost on their way back.
+    """
     number = 24
 
     async def load(running: Process) -> tuple[Clients, int]:
@@ -76,6 +80,8 @@ def test_the_requests_of_a_killed_worker_fail_alone(tmp_path: Path) -> None:
         account = clients.account
         assert 0 < held < number and len(account.lost) == held, account
         assert set(account.answered) == {200} and account.refused == 0
+        assert all(cause.startswith(("ConnectionResetError", "IncompleteReadError")) for cause in account.lost), account
+        assert account.answered[200] <= predicted(running.port) <= account.sent
         until(lambda: metric(running.port, "workers") == 2, "nobody replaces it")
         assert running.end() == 0
 
@@ -121,7 +127,7 @@ def test_a_failing_engine_fails_those_that_it_fails_on(
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_full_disk_costs_the_logs_and_nothing_else(workers: str) -> None:
-    """Where not a line can be written it starts, answers everything, and ends by 0."""
+    """Where not a line can be written it starts, answers everything, counts what it has answered, and ends by 0."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     with Path("/dev/full").open("wb") as full:
@@ -135,6 +141,9 @@ def test_a_full_disk_costs_the_logs_and_nothing_else(workers: str) -> None:
                 statuses += Counter(client.post("/v1/predict", content=b"x").status_code for _ in range(10))
                 statuses += Counter(client.post("/v1/features", content=PICTURE).status_code for _ in range(2))
                 assert statuses == {200: 102, 415: 10}
+            for route, status, count in (("predict", 200, 100), ("predict", 415, 10), ("features", 200, 2)):
+                labels = {"method": "POST", "route": f"/v1/{route}", "status": str(status)}
+                assert metric(port, "requests_total", **labels) == count
             popen.terminate()
             assert popen.wait(60) == 0
         finally:
@@ -143,7 +152,10 @@ def test_a_full_disk_costs_the_logs_and_nothing_else(workers: str) -> None:
 
 
 def test_a_clock_that_jumps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Years to and fro at each look at the time of day: what waits, rests, is slow or in a hurry does not notice."""
+    """Years to and fro at each look at the time of day: what waits, rests, is slow or in a hurry does not notice.
+
+    Each request is answered as it would be else, and counted once.
+    """
     jumps = itertools.cycle([0.0, 4e9, 1e9, 3.9e9, 1.0])
     monkeypatch.setattr(time, "time", lambda: next(jumps))
     settings = Settings(models=MODELS, provider="cpu", timeout=30, patience=20, max_queue_delay=2000)
@@ -163,6 +175,13 @@ def test_a_clock_that_jumps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
         late = client.post("/v1/predict", content=PICTURE, headers={"X-Request-Timeout": "0.000001"})
         assert late.status_code == 504
         counts = client.get("/metrics").text
+        for route, status, count in (
+            ("/v2/models/{model}/infer", 200, asked + 1),
+            ("/v1/predict", 200, asked),
+            ("/v1/features", 200, asked),
+            ("/v1/predict", 504, 1),
+        ):
+            assert f'{{method="POST",route="{route}",status="{status}"}} {count}.0' in counts
         seconds = [float(line.split()[-1]) for line in counts.splitlines() if "request_seconds_sum" in line]
         assert asked > 5 and all(0 <= value < 60 for value in seconds)
 
