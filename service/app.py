@@ -186,7 +186,7 @@ def create_app(
     app.shortcut = Shortcut()
     journal = Journal(state)
     app.front = Observe(app.beneath, app.shortcut, state, journal)
-    app.entrance = _opened(app.front, settings.allow_origin) if settings.allow_origin else app.front
+    app.entrance = _opened(app.front, state, journal) if settings.allow_origin else app.front
     app.express = Express(app.shortcut, state, journal)
     return app
 
@@ -202,13 +202,10 @@ def _guard(settings: Settings, keys: Sequence[Key], paths: Iterable[str]) -> Gua
     )
 
 
-def _opened(front: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """CORS for the pages of some origins: what the guard lets them ask, browsers let them read."""
-    from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 — most have no use for it
+def _opened(front: ASGIApp, state: State, journal: Journal) -> ASGIApp:
+    from service.cors import Opened  # noqa: PLC0415 — most have no use for it
 
-    read = ("Retry-After", "WWW-Authenticate", "X-Request-ID", "Inference-Header-Content-Length", "X-Digitscope-Model")
-    methods = ("GET", "HEAD", "POST")
-    return CORSMiddleware(front, allow_origins=origins, allow_methods=methods, allow_headers=["*"], expose_headers=read)
+    return Opened(front, state.settings.allow_origin, state, journal)
 
 
 @asynccontextmanager
