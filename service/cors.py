@@ -1,7 +1,7 @@
 """The API opened to pages of other origins on purpose: what the guard lets them ask, browsers let them read.
 
 Before most requests to another origin a browser asks whether it may send them (a preflight of CORS,
-https://fetch.spec.whatwg.org/#http-cors-protocol). Such a question has no key, and is answered by what is allowed at all;
+https://fetch.spec.whatwg.org/#http-cors-protocol). Such a question has no key, and is answered by what may be at all;
 but it is counted, logged and shielded as every request is.
 """
 
