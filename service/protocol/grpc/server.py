@@ -31,7 +31,7 @@ _GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
 _STREAMS = 128  # calls at once on a connection; more wait in the client
 _METADATA = 16384  # bytes of a call's metadata
 _ALIVE = 20_000  # milliseconds after which a silent client is asked whether it is there, and for its answer to that
-_QUIET = 0.5  # seconds: a stream of which no request is under way is ended after as long
+_QUIET = 0.5  # seconds: a call of which no request is under way is ended after as long
 _IDLE = 60_000  # milliseconds that a connection may have no call under way
 _GONE = 499
 _NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
@@ -84,13 +84,13 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
 async def _stop(server: grpc.aio.Server, state: State, resting: set[asyncio.Task[None]]) -> None:
     """Takes no more calls from the beginning of the end, and waits for those under way; clients are told (GOAWAY).
 
-    A stream that says nothing is under way without end, and is not waited for.
+    A call that says nothing is under way for long, and is not waited for.
     """
     await state.ending.begun.wait()
     stopping = asyncio.create_task(server.stop(_GRACE))
     await asyncio.sleep(_QUIET)
-    for stream in resting:
-        stream.cancel()
+    for waiting in resting:
+        waiting.cancel()
     await stopping
 
 
@@ -111,11 +111,14 @@ class _Outcome(NamedTuple):
         return cast("bytes", self.answer.SerializeToString())
 
 
+_ENDED = _Outcome(None, grpc.StatusCode.UNAVAILABLE, "the service ends", 1.0)
+
+
 class _Handler:
     """One method as gRPC calls it, with bytes: what cannot be read is refused here, and answers are counted."""
 
     def __init__(self, method: Message, state: State, room: Room, resting: set[asyncio.Task[None]]) -> None:
-        """`method` is its descriptor; `room` that of all calls; `resting` has the streams with no request under way."""
+        """`method` is its descriptor; `room` is of all calls; `resting` the tasks that wait for a message."""
         self._request = GetMessageClass(method.input_type)
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
@@ -134,9 +137,13 @@ class _Handler:
         address = _caller(call.peer())
         try:
             with self._room.call(address):
-                outcome = await self._outcome(partial(_only, requests), address, call)
+                outcome = await self._outcome(partial(self._only, requests), address, call)
         except OverloadedError as error:
             outcome = self._refused(error)
+        except asyncio.CancelledError:
+            if not self._state.ending.begun.is_set():
+                raise
+            outcome = _ENDED
         if outcome.answer is None:
             await call.abort(outcome.code, outcome.sentence, outcome.metadata())  # raises
         return outcome.serialized()
@@ -171,9 +178,25 @@ class _Handler:
         finally:
             self._resting.discard(stream)
         if begun.is_set():
-            ended = _Outcome(None, grpc.StatusCode.UNAVAILABLE, "the service ends", 1.0)
+            ended = _ENDED
         if ended is not None:
             await call.abort(ended.code, ended.sentence, ended.metadata())
+
+    async def _only(self, requests: AsyncIterator[bytes]) -> bytes:
+        """The message of a call that has one.
+
+        Raises:
+            MalformedError: it has none.
+        """
+        waiting = cast("asyncio.Task[None]", asyncio.current_task())
+        self._resting.add(waiting)
+        try:
+            data = await anext(aiter(requests), None)
+        finally:
+            self._resting.discard(waiting)
+        if data is None:
+            raise MalformedError("the call has no message")
+        return data
 
     async def _next(self, requests: AsyncIterator[bytes]) -> bytes | None:
         """The next request of a stream; None behind its last.
@@ -244,18 +267,6 @@ class _Handler:
             return self._request.FromString(data)
         except DecodeError as error:
             raise MalformedError(f"the message is no {self._request.DESCRIPTOR.name}") from error
-
-
-async def _only(requests: AsyncIterator[bytes]) -> bytes:
-    """The message of a call that has one.
-
-    Raises:
-        MalformedError: it has none.
-    """
-    data = await anext(aiter(requests), None)
-    if data is None:
-        raise MalformedError("the call has no message")
-    return data
 
 
 async def _as_it_came(data: bytes) -> bytes:

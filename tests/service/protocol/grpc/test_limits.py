@@ -234,3 +234,14 @@ def test_a_stream_is_told_when_the_end_begins(own: Served, mnist: Mnist) -> None
     over.set()
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     assert raised.value.details() == "the service ends"
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+def test_a_call_that_has_said_nothing_is_not_waited_for_at_the_end(narrow: Served, method: str) -> None:
+    """It is told that another try is worth it, long before the grace for calls under way is over."""
+    begun = narrow.state.ending.begun
+    with silent(narrow, method) as call:
+        assert narrow.grpc.call("ServerLive").live  # behind it on the same connection
+        begun._loop.call_soon_threadsafe(begun.set)  # type: ignore[attr-defined]
+        assert call.code() is grpc.StatusCode.UNAVAILABLE
+        assert call.details() == "the service ends"
