@@ -55,7 +55,7 @@ class Kind:
 
 
 KINDS = {
-    "photo": Kind("photographs (JPEG, 1024×768)", "photo", 1, 16, 256, claimed=True),
+    "photo": Kind("photographs (JPEG, 1024×768)", "photo", 1, 2, 256, claimed=True),
     "raw256": Kind(f"{MANY} prepared digits a request", "raw", MANY, 16, 256, claimed=True),
     "png": Kind("PNG of 28×28 pixels", "png", 1, 64, 1024, claimed=False),
     "raw": Kind("single prepared digits", "raw", 1, 64, 1024, claimed=False),

@@ -22,7 +22,8 @@ from service.exchange import Exchange
 from service.express import Express
 from service.guard import Guard
 from service.journal import Journal
-from service.keys import Key, read_keys
+from service.keyring import Keyring
+from service.keys import Key
 from service.lanes import SIZES
 from service.listeners import is_loopback
 from service.metrics import Metrics
@@ -131,13 +132,13 @@ def _add_security(document: dict[str, Any]) -> None:
 def create_app(
     settings: Settings,
     tally: Tally | None = None,
-    keys: Sequence[Key] | None = None,
+    keyring: Keyring | None = None,
     channel: Channel | None = None,
 ) -> Application:
     """The ASGI application. The model is opened when it starts, and let go when it ends.
 
-    `tally` is where it counts, if other workers of the service are to count with it, `keys` those whose rates are of
-    all of them, and `channel` leads to their parent then; without keys, the settings' own are read.
+    `tally` is where it counts, if other workers of the service are to count with it, `keyring` has the keys whose rates
+    are of all of them, and `channel` leads to their parent then; without a keyring, the settings' own keys are read.
 
     Raises:
         ValueError: the settings' keys cannot be read.
@@ -175,8 +176,10 @@ def create_app(
     grpc_routes = GRPC_ROUTES.values() if settings.grpc_port else ()
     routes = (*paths, *grpc_routes)
     metrics = Metrics(tally or Tally(), routes, settings.max_batch or SIZES[-1])
-    own = read_keys(settings.api_keys) if keys is None and settings.api_keys else keys
-    state = app.state.digitscope = State(settings, metrics, guard=_guard(settings, own or (), paths))
+    if keyring is None and settings.api_keys:
+        keyring = Keyring(settings.api_keys)
+    guard = _guard(settings, keyring.keys if keyring else (), paths)
+    state = app.state.digitscope = State(settings, metrics, guard=guard, keyring=keyring)
     app.channel = channel
     app.shares_ports = tally is not None
     app.add_exception_handler(DigitscopeError, _refuse)
@@ -186,7 +189,7 @@ def create_app(
     app.shortcut = Shortcut()
     journal = Journal(state)
     app.front = Observe(app.beneath, app.shortcut, state, journal)
-    app.entrance = _opened(app.front, settings.allow_origin) if settings.allow_origin else app.front
+    app.entrance = _opened(app.front, state, journal) if settings.allow_origin else app.front
     app.express = Express(app.shortcut, state, journal)
     return app
 
@@ -202,13 +205,10 @@ def _guard(settings: Settings, keys: Sequence[Key], paths: Iterable[str]) -> Gua
     )
 
 
-def _opened(front: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """CORS for the pages of some origins: what the guard lets them ask, browsers let them read."""
-    from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 — most have no use for it
+def _opened(front: ASGIApp, state: State, journal: Journal) -> ASGIApp:
+    from service.cors import Opened  # noqa: PLC0415 — most have no use for it
 
-    read = ("Retry-After", "WWW-Authenticate", "X-Request-ID", "Inference-Header-Content-Length", "X-Digitscope-Model")
-    methods = ("GET", "HEAD", "POST")
-    return CORSMiddleware(front, allow_origins=origins, allow_methods=methods, allow_headers=["*"], expose_headers=read)
+    return Opened(front, state.settings.allow_origin, state, journal)
 
 
 @asynccontextmanager
@@ -219,9 +219,13 @@ async def _lifespan(app: Application) -> AsyncIterator[None]:
         app.shortcut.destinations = _shortcuts(served)
         app.express.heads.clear()  # each of which knows the version that answered it
 
+    def rekeyed(keys: Sequence[Key]) -> None:
+        state.guard.keys = tuple(keys)
+        app.express.heads.clear()  # each of which knows its key
+
     exchange = Exchange(state, at_first(state.settings, app.channel), swapped)
     await exchange.start()
-    async with controlled(state, exchange, app.channel), _grpc(state, shared=app.shares_ports):
+    async with controlled(state, exchange, app.channel, rekeyed), _grpc(state, shared=app.shares_ports):
         yield
     exchange.end()
     app.shortcut.destinations = {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -18,7 +19,9 @@ from service.turns import Turns
 
 Result = TypeVar("Result")
 
-_PATIENCE = 5.0  # seconds: who would have to wait for longer is refused at once
+_PATIENCE = 15.0  # seconds: what would not be done by then is refused at once
+_FEW = 3  # works for each thread: one caller, who has half of what may wait, sends one while another is done
+_OVERTAKING = 1.5  # times what waits takes, that some of it may wait, as newcomers are served before it
 _MEMORY = 0.2  # the share that the latest work has in what work usually takes
 _LOWEST = 19  # nice(2); the most yielding of all
 
@@ -32,29 +35,30 @@ class Background:
         most_waiting: int,
         patience: float = _PATIENCE,
         *,
-        few: int = 0,
+        usual: float = 0.0,
         threads: int = 1,
         yields: bool = True,
         permit: Callable[[], None] = lambda: None,
     ) -> None:
         """`name` is what is waited for, as in "wait to be read".
 
-        `most_waiting` may wait at once, and none of them for more than about `patience` seconds; each caller has a
-        share in that. A `few` may wait however long that takes. Where it `yields`, the work is done when the CPU has
-        nothing else to do. `permit` is called on the event loop before work is begun, and may raise what keeps it from
-        being done.
+        `most_waiting` may wait at once, and only so much that each is done within `patience` seconds; each caller has a
+        share in both. Work is taken to need `usual` seconds until some has been done. Where it `yields`, it is done
+        when the CPU has nothing else to do. `permit` is called on the event loop before work is begun, and may raise
+        what keeps it from being done.
         """
         self._name = name
         self._most_waiting = most_waiting
-        self._patience = patience
-        self._few = few
+        self._most_seconds = patience / _OVERTAKING
         self._threads = threads
         self._permit = permit
-        self._usual = 0.0  # seconds of work
+        self._usual = usual
+        self._known = False  # whether that was measured
         self._executor = ThreadPoolExecutor(
             threads, f"worker to {name}", initializer=_yield_to_others if yields else None
         )
-        self._turns = Turns(threads)  # on the event loop, where a caller can be asked for
+        # On the event loop, where a caller can be asked for.
+        self._turns = Turns(threads, self._most_seconds * (_OVERTAKING - 1))
         self._unfinished = Shares()
 
     async def run(
@@ -75,40 +79,54 @@ class Background:
         with self.place():
             return await self.turn(work, deadline=deadline, gone=gone)
 
-    def refusal(self, caller: str | None) -> OverloadedError | None:
-        """Why work of a caller would be refused now; None if it would not."""
-        waiting = self._unfinished.total if caller is None else self._unfinished.held(caller)
-        # Each caller is served in turn, so who has nothing waiting yet waits for one piece of work of each other.
-        seconds = waiting * self._unfinished.callers(caller) * self._usual / self._threads
-        too_late = seconds > self._patience and not self._unfinished.fits(caller, 1, self._few)
-        if too_late or not self._unfinished.fits(caller, 0, self._most_waiting):
-            count = max(0, round(self._unfinished.total) - self._threads)
-            return OverloadedError(f"{count} requests wait already to {self._name}")
+    def refusal(self, caller: str | None, works: int = 1) -> OverloadedError | None:
+        """Why so many works of a caller would be refused now; None if they would not.
+
+        Works of one request that would have no room anywhere count as half of all that has: alone, it is let in.
+        """
+        unfinished, most = self._unfinished, self._done_in_time()
+        if not unfinished.fits(caller, min(works, most / 2), most):
+            seconds = unfinished.total * self._usual / self._threads
+            return OverloadedError(f"what waits already to {self._name} takes {seconds:.1f} s")
+        if not unfinished.fits(caller, 0, self._most_waiting):
+            return OverloadedError(f"{round(unfinished.total) - self._threads} requests wait already to {self._name}")
         return None
 
-    def check(self) -> None:
+    def _done_in_time(self) -> float:
+        """How many works are done in time; a few are let in whatever they take."""
+        return self._threads * max(self._most_seconds / self._usual, _FEW) if self._usual else math.inf
+
+    def check(self, works: int = 1) -> None:
         """Sees whether there is a place for the present caller, such as before what the work is about is received.
 
         Raises:
             OverloadedError: too much waits already.
         """
-        if (refusal := self.refusal(CALLER.get())) is not None:
+        if (refusal := self.refusal(CALLER.get(), works)) is not None:
             raise refusal
 
     @contextlib.contextmanager
     def place(self, works: int = 1) -> Iterator[None]:
-        """A place for so many works of the present caller, which are done meanwhile.
+        """A place for so many works of the present caller, which are done meanwhile; for 0, one is to be free.
 
         Raises:
             OverloadedError: too much waits already, by number or by the time that it will take.
         """
-        self.check()
+        self.check(max(1, works))
+        with self.counted(works):
+            yield
+
+    @contextlib.contextmanager
+    def counted(self, works: int = 1) -> Iterator[None]:
+        """The same for what is not to be refused any more."""
         caller = CALLER.get()
-        self._unfinished.take(caller, works)
+        if works:
+            self._unfinished.take(caller, works)
         try:
             yield
         finally:
-            self._unfinished.give(caller, works)
+            if works:
+                self._unfinished.give(caller, works)
 
     async def turn(
         self,
@@ -144,7 +162,9 @@ class Background:
     def _ended(self, began: float, running: "asyncio.Future[Any]") -> None:
         if not running.cancelled():
             running.exception()  # which is logged else, where nobody has waited for it
-        self._usual += _MEMORY * (time.monotonic() - began - self._usual)
+        took = time.monotonic() - began
+        self._usual += (_MEMORY if self._known else 1) * (took - self._usual)
+        self._known = True
         self._turns.give()
 
     def close(self) -> None:

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from service.app import create_app
-from service.control import Channel
+from service.control import Channel, warn_of_exposed
 from service.coordinator import Coordinator
 from service.cpus import available_cpus
 from service.engine import usable_gpu
 from service.errors import DigitscopeError
 from service.issue import issue
-from service.keys import Key, is_exposed, read_keys
+from service.keyring import Keyring
 from service.listeners import allow_connections, free_port, is_loopback, listening_sockets, url
 from service.log import configure_logs
 from service.memory import give_memory_back
@@ -43,7 +43,7 @@ def main() -> int:
         return issue(sys.argv[2:])
     try:
         settings = CliApp.run(Settings)
-        keys = read_keys(settings.api_keys) if settings.api_keys else []
+        keyring = Keyring(settings.api_keys) if settings.api_keys else None
     except ValidationError as error:
         for problem in error.errors():
             name = ".".join(map(str, problem["loc"]))
@@ -52,19 +52,19 @@ def main() -> int:
     except ValueError as error:  # of the keys, or of pydantic-settings
         print(f"service: {error}", file=sys.stderr)
         return 2
-    return _serve(settings, keys)
+    return _serve(settings, keyring)
 
 
-def _serve(settings: Settings, keys: list[Key]) -> int:
+def _serve(settings: Settings, keyring: Keyring | None) -> int:
     configure_logs(settings)
-    if settings.api_keys and is_exposed(settings.api_keys):
-        _log.warning(f"{settings.api_keys} can be read or changed by others; chmod 600 keeps it from them")
+    if keyring:
+        warn_of_exposed(keyring)
     give_memory_back()
     allow_connections()
     workers = _workers(settings)
     port = settings.port
     try:
-        if not (keys or settings.insecure or is_loopback(settings.host)):
+        if not (keyring or settings.insecure or is_loopback(settings.host)):
             print(_OPEN.format(settings.host), file=sys.stderr)
             return 2
         sockets = listening_sockets(settings.host, port, workers * _LISTENERS)
@@ -75,8 +75,8 @@ def _serve(settings: Settings, keys: list[Key]) -> int:
         _log.error(f"cannot listen on {settings.host}:{port}: {error.strerror}")
         return START_FAILED
     if workers > 1:
-        return _serve_in_workers(settings, keys, [sockets[worker::workers] for worker in range(workers)])
-    app = create_app(settings, keys=keys)
+        return _serve_in_workers(settings, keyring, [sockets[worker::workers] for worker in range(workers)])
+    app = create_app(settings, keyring=keyring)
 
     def ready() -> None:
         _log.info(f"running on {url(sockets[0])}", workers=1)
@@ -94,16 +94,16 @@ def _workers(settings: Settings) -> int:
     return 1 if usable_gpu(settings.provider) else available_cpus()
 
 
-def _serve_in_workers(settings: Settings, keys: list[Key], shares: list[list[socket.socket]]) -> int:
+def _serve_in_workers(settings: Settings, keyring: Keyring | None, shares: list[list[socket.socket]]) -> int:
     rows = shared_rows(len(shares))
     try:
-        coordinator = Coordinator(settings, first(settings))
+        coordinator = Coordinator(settings, first(settings), keyring)
     except DigitscopeError as error:
         _log.error(str(error))
         return START_FAILED
 
     def work(own: list[socket.socket], ready: Callable[[], None], channel: Channel) -> int:
-        app = create_app(settings, Tally(rows, shares.index(own)), keys, channel)
+        app = create_app(settings, Tally(rows, shares.index(own)), keyring, channel)
         return 0 if serve(app, app.express, own, ready, settings.drain_delay) else START_FAILED
 
     return Supervisor(work, shares, coordinator).run()

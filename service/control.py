@@ -1,4 +1,4 @@
-"""What changes the versions of one process, told by whom: by itself alone, or by the parent of several workers."""
+"""What changes the versions and keys of one process: by itself alone, or told by the parent of several workers."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -18,12 +18,15 @@ from service import trial
 from service.candidate import reason
 from service.errors import DigitscopeError, ModelError, VersionError
 from service.exchange import Exchange
+from service.keyring import Keyring, Renewal
+from service.keys import Key
 from service.serving import Change, Serving, check, first, newest
 from service.settings import Settings
 from service.state import State
 from service.terminal import has_terminal
 from service.watch import INTERVAL, Watch
 
+Rekeyed = Callable[[Sequence[Key]], None]
 _log = structlog.get_logger("digitscope")
 
 
@@ -37,10 +40,11 @@ class Channel(NamedTuple):
 class Alone:
     """Changes the versions of a service that has one process, by request, by SIGHUP and by watching the folder."""
 
-    def __init__(self, settings: Settings, exchange: Exchange, state: State) -> None:
+    def __init__(self, settings: Settings, exchange: Exchange, state: State, rekeyed: Rekeyed) -> None:
         self._settings = settings
         self._exchange = exchange
         self._state = state
+        self._rekeyed = rekeyed
         self._turn = asyncio.Lock()
         self._waiting = 0  # changes, the one under way included
 
@@ -94,7 +98,9 @@ class Alone:
                 await self._unasked(version)
 
     async def reload(self) -> None:
-        """Loads anew what the settings say."""
+        """Loads anew what the settings say: the keys, and the version."""
+        if (keyring := self._state.keyring) and renewed(keyring):
+            self._rekeyed(keyring.keys)
         try:
             await self._unasked(newest(self._settings))
         except ModelError as error:
@@ -108,11 +114,14 @@ class Alone:
 class Worker:
     """Changes the versions of one worker as its parent says, and asks the parent for changes."""
 
-    def __init__(self, settings: Settings, exchange: Exchange, state: State, pipe: Connection) -> None:
+    def __init__(
+        self, settings: Settings, exchange: Exchange, state: State, pipe: Connection, rekeyed: Rekeyed
+    ) -> None:
         self._settings = settings
         self._exchange = exchange
         self._state = state
         self._pipe = pipe
+        self._rekeyed = rekeyed
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._preparing: asyncio.Task[None] | None = None
@@ -149,6 +158,10 @@ class Worker:
                     told.set_result(message["reason"])
             case "count":
                 self._state.metrics.changed(message["outcome"])
+            case "keys":
+                if (keyring := self._state.keyring) is not None:
+                    keyring.take(Renewal(message["text"], message["places"]))
+                    self._rekeyed(keyring.keys)
 
     async def _prepare(self, number: int, change: Change) -> None:
         try:
@@ -171,12 +184,40 @@ def _why(error: Exception, settings: Settings) -> str:
     return "it could not be opened: the log has the cause"
 
 
+def renewed(keyring: Keyring) -> Renewal | None:
+    """Has keys read anew; what they became, for other processes, or None where they stay, of which the log has why."""
+    try:
+        renewal = keyring.read()
+        warn_of_exposed(keyring)
+    except (ValueError, OSError) as error:
+        _log.error("keys refused", reason=str(error))
+        return None
+    keyring.take(renewal)
+    _log.info("keys read anew", keys=len(keyring.keys))
+    return renewal
+
+
+def warn_of_exposed(keyring: Keyring) -> None:
+    """Says in the log that others reach the file of keys, if they do.
+
+    Raises:
+        OSError: it is not there any more.
+    """
+    if keyring.is_exposed():
+        _log.warning(f"{keyring.source} can be read or changed by others; chmod 600 keeps it from them")
+
+
 @asynccontextmanager
-async def controlled(state: State, exchange: Exchange, channel: Channel | None) -> AsyncIterator[None]:
-    """Has a process changed meanwhile, by itself alone or through the channel to its parent."""
+async def controlled(
+    state: State, exchange: Exchange, channel: Channel | None, rekeyed: Rekeyed
+) -> AsyncIterator[None]:
+    """Has a process changed meanwhile, by itself alone or through the channel to its parent.
+
+    `rekeyed` is called with the keys that are known from now on.
+    """
     loop = asyncio.get_running_loop()
     if channel is not None:
-        worker = Worker(state.settings, exchange, state, channel.pipe)
+        worker = Worker(state.settings, exchange, state, channel.pipe, rekeyed)
         state.control = worker
         loop.add_reader(channel.pipe.fileno(), worker.listen)
         try:
@@ -184,7 +225,7 @@ async def controlled(state: State, exchange: Exchange, channel: Channel | None) 
         finally:
             loop.remove_reader(channel.pipe.fileno())
         return
-    alone = Alone(state.settings, exchange, state)
+    alone = Alone(state.settings, exchange, state, rekeyed)
     state.control = alone
     running: set[asyncio.Task[None]] = set()
 

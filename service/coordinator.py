@@ -1,4 +1,4 @@
-"""Changes of model in all workers together, made by their parent.
+"""Changes of model in all workers together, and of keys, made by their parent.
 
 A version is tried in a process of its own first. Then every worker opens it beside what it serves, and only when all of
 them have it do all of them swap it in; where one does not, none does. Changes are made one after the other. A worker
@@ -20,8 +20,9 @@ import structlog
 
 from service import trial
 from service.candidate import reason
-from service.control import Channel
+from service.control import Channel, renewed
 from service.errors import ModelError, VersionError
+from service.keyring import Keyring
 from service.serving import Change, Serving, check, newest
 from service.settings import Settings
 from service.watch import INTERVAL, Watch
@@ -58,9 +59,10 @@ class Coordinator:
         serving: what a worker that begins is to serve.
     """
 
-    def __init__(self, settings: Settings, serving: Serving) -> None:
+    def __init__(self, settings: Settings, serving: Serving, keyring: Keyring | None = None) -> None:
         self.serving = serving
         self._settings = settings
+        self._keyring = keyring
         self._pipes: dict[int, Connection] = {}  # by worker
         self._wanted: deque[tuple[Change, _Asker | None]] = deque()
         self._job: _Job | None = None
@@ -114,7 +116,10 @@ class Coordinator:
             self._heard(job, index)
 
     def reload(self) -> None:
-        """Has loaded anew what the settings say."""
+        """Has loaded anew what the settings say: the keys, and the version."""
+        if self._keyring and (renewal := renewed(self._keyring)):
+            for pipe in self._pipes.values():
+                _say(pipe, do="keys", number=None, **renewal._asdict())
         try:
             self._want(Change("load", newest(self._settings)))
         except ModelError as error:

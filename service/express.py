@@ -106,6 +106,8 @@ class Express:
         destination = order.destination
         if self._shortcut.destinations.get(destination.path) is not destination:
             return  # of a version that was let go since the head was read
+        if order.key is not None and order.key not in self._shared.guard.keys:
+            return  # nor is it known any more
         if len(head) <= _LONGEST_KEPT and b"x-request-id" not in order.fields:  # what names itself comes only once
             if len(self.heads) >= _KEPT:
                 self.heads.clear()

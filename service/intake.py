@@ -1,7 +1,7 @@
 """The body of a request → digits: a raw picture, pictures as multipart parts, or prepared digits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -76,11 +76,11 @@ async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, 
     if kind != PREPARED:
         predictor.check_pictures()
     if kind == MULTIPART:
-        return _digits(await _read_parts(call, read, settings.max_files, predictor.place))
+        return _digits(await _read_parts(call, read, settings.max_files, predictor.place_to_read))
     body = await call.body()
     if kind == PREPARED and body:
         return Digits(read_prepared(body, settings.max_images))
-    with predictor.place(1):
+    with predictor.place_to_read([len(body)]):
         return _digits([await read(_some(body))])
 
 
@@ -94,7 +94,7 @@ async def read_digit(call: Call, preprocess: Preprocess, predictor: Predictor, s
     predictor.check_looking()
     if media_type(call.fields) == MULTIPART:
         data = await read_file(call, settings)
-        with predictor.place(1):
+        with predictor.place_to_read([len(data)]):
             return (await predictor.read(data, preprocess, call.gone)).digit.tobytes()
     pixels, _ = await read_digits(call, preprocess, predictor, settings)
     if len(pixels) != PIXELS:
@@ -147,10 +147,10 @@ async def find_all(call: Call, predictor: Predictor, settings: Settings) -> list
     predictor.check_pictures()
     find = partial(predictor.find, gone=call.gone)
     if kind == MULTIPART:
-        pictures = await _read_parts(call, find, settings.max_files, predictor.place)
+        pictures = await _read_parts(call, find, settings.max_files, predictor.place_to_find)
     else:
         body = _some(await call.body())
-        with predictor.place(1):
+        with predictor.place_to_find([len(body)]):
             pictures = [await find(body)]
     count = sum(map(len, pictures))
     if count > settings.max_images:
@@ -173,7 +173,7 @@ async def _read_parts(
     call: Call,
     read: Callable[[bytes], Awaitable[Read]],
     max_files: int,
-    place: Callable[[int], AbstractContextManager[None]],
+    place: Callable[[Sequence[int]], AbstractContextManager[None]],
 ) -> list[Read]:
     try:
         form = await call.whole().form(max_files=max_files, max_fields=max_files)
@@ -190,7 +190,7 @@ async def _read_parts(
         parts = form.getlist(_PART)
         if not parts:
             raise MalformedError(f"the multipart body has no part named '{_PART}'")
-        with place(len(parts)):
+        with place([part.size or 0 for part in parts if not isinstance(part, str)]):
             reading = [_read_part(number, part, read) for number, part in enumerate(parts, start=1)]
             found = await asyncio.gather(*reading, return_exceptions=True)
     finally:

@@ -5,7 +5,6 @@ trying, and a slow hash, which is for what people make up, would only slow down 
 """
 
 import hmac
-import mmap
 import re
 import secrets
 import stat
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from service.bucket import Bucket
 from service.errors import LimitedError
@@ -75,32 +75,45 @@ def written(name: str, scopes: Iterable[str], rate: float | None, key: str) -> s
     return line
 
 
-def read_keys(value: str) -> list[Key]:
-    """The keys of a file that is named, or of lines that are given themselves, which a file's name never looks like.
+class Line(NamedTuple):
+    """What a line says of a key: its rate is in requests a second, None without a limit."""
 
-    Their rates are in memory that is shared with processes forked later.
+    name: str
+    scopes: frozenset[Scope]
+    rate: float | None
+    digest: bytes
+
+
+def text_of(value: str) -> tuple[str, str]:
+    """The lines of a file that is named, or that are given themselves, which its name never looks like; and whence.
 
     Raises:
-        ValueError: the file cannot be read, has no keys, or one that is none; the sentence says in which line.
+        ValueError: the file cannot be read.
     """
-    text, source = (value, "the keys") if _HASH in value else (_text(Path(value)), value)
-    found: list[tuple[str, frozenset[Scope], float | None, bytes]] = []
+    return (value, "the keys") if _HASH in value else (_text(Path(value)), value)
+
+
+def parsed(text: str, source: str) -> list[Line]:
+    """What lines say, which are from a source that messages name.
+
+    Raises:
+        ValueError: there are no keys, or one that is none; the sentence says in which line.
+    """
+    found: dict[str, Line] = {}
+    digests = set()
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
                 read = _read_line(line)
-                if any(read[0] == name or read[3] == digest for name, _, _, digest in found):
+                if read.name in found or read.digest in digests:
                     raise ValueError("the name or the key was there before")
             except ValueError as error:
                 raise ValueError(f"{source}, line {number}: {error}") from None
-            found.append(read)
+            found[read.name] = read
+            digests.add(read.digest)
     if not found:
         raise ValueError(f"{source}: there are no keys in it")
-    full = memoryview(mmap.mmap(-1, 8 * len(found))).cast("d")
-    return [
-        Key(name, scopes, digest, None if rate is None else Bucket(rate, full[number : number + 1]))
-        for number, (name, scopes, rate, digest) in enumerate(found)
-    ]
+    return list(found.values())
 
 
 def is_exposed(value: str) -> bool:
@@ -127,7 +140,7 @@ def _text(path: Path) -> str:
         raise ValueError(f"{path} is no text") from error
 
 
-def _read_line(line: str) -> tuple[str, frozenset[Scope], float | None, bytes]:
+def _read_line(line: str) -> Line:
     # No sentence here repeats what a line has in the place of the hash: it may be the key itself.
     parts = line.split()
     if len(parts) != 4:
@@ -141,7 +154,7 @@ def _read_line(line: str) -> tuple[str, frozenset[Scope], float | None, bytes]:
     named = [scope for scope in SCOPES if scope in scopes.split(",")]
     if set(named) != set(scopes.split(",")):
         raise ValueError(f"scopes are to be of {', '.join(SCOPES)}, with commas between them")
-    return name, frozenset(named), _read_rate(rate), bytes.fromhex(digest[1])
+    return Line(name, frozenset(named), _read_rate(rate), bytes.fromhex(digest[1]))
 
 
 def _read_rate(rate: str) -> float | None:

@@ -124,13 +124,21 @@ class Predictor:
         """
         self._background.check()
 
-    def place(self, pictures: int) -> AbstractContextManager[None]:
-        """A place for so many pictures of the present caller, which `read` or `find` reads meanwhile.
+    def place_to_read(self, sizes: Sequence[int]) -> AbstractContextManager[None]:
+        """A place for pictures of the present caller, of so many bytes each, which `read` reads meanwhile.
 
         Raises:
             OverloadedError: too many wait already.
         """
-        return self._reading.place(pictures)
+        return self._reading.place(sum(size > _SMALL_FILE for size in sizes))
+
+    def place_to_find(self, sizes: Sequence[int]) -> AbstractContextManager[None]:
+        """The same for `find`, which does nothing at once.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        return self._reading.place(len(sizes))
 
     async def read(self, data: bytes, preprocess: Preprocess, gone: Callable[[], bool] | None = None) -> Seen:
         """What the network sees of a picture's bytes; `gone` as `Batcher.submit` has it.
@@ -148,7 +156,8 @@ class Predictor:
                 return small
         finally:
             self.spending.spent(caller, time.perf_counter() - started)
-        return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), gone=gone)
+        with self._reading.counted(len(data) <= _SMALL_FILE):  # it has none yet as it seemed to be read at once
+            return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), gone=gone)
 
     async def find(self, data: bytes, gone: Callable[[], bool] | None = None) -> list[Found]:
         """The digits in a picture's bytes, left to right and top to bottom; `gone` as `Batcher.submit` has it.

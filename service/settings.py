@@ -102,7 +102,10 @@ class Settings(BaseSettings):
     max_files: int = Field(default=64, ge=1, description="pictures in a multipart request")
     max_images: int = Field(default=256, ge=1, description="digits in a request, prepared or found in its pictures")
     max_connections: int = Field(
-        default=4096, ge=1, description="connections of a worker; with more, one that rests is closed, or else refused"
+        default=4096,
+        ge=1,
+        description="connections of a worker, and as many again over gRPC; with more, one that rests is closed, or "
+        "else refused",
     )
     max_held: int = Field(
         default=128 * 2**20, ge=1, description="bytes of all bodies beyond 64 KB that a worker holds at once"

@@ -28,10 +28,6 @@ class Shares:
         """Whether a caller may take so much more, where all may hold `limit` together."""
         return self.held(caller) + self.total + amount <= limit
 
-    def callers(self, caller: str | None) -> int:
-        """How many hold something, this one included in any case."""
-        return len(self._held) + (caller is None or caller not in self._held)
-
     def take(self, caller: str | None, amount: float) -> None:
         """A caller holds so much more."""
         self.total += amount

@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from service.ending import Ending
 from service.errors import NotReadyError, UnknownError
 from service.guard import Guard
+from service.keyring import Keyring
 from service.metrics import Metrics
 from service.predictor import Predictor
 from service.serving import Control
@@ -44,6 +45,7 @@ class State:
         served: what is served, while the application runs.
         control: what changes that.
         guard: who may ask what.
+        keyring: the keys that it asks for, if any.
         ending: how far its end has come.
         bodies: bytes of the requests' bodies that are held, of at most `settings.max_held`.
         unsent: answers that are not being read.
@@ -54,6 +56,7 @@ class State:
     served: Served | None = None
     control: Control | None = None
     guard: Guard = field(default_factory=Guard)
+    keyring: Keyring | None = None
     ending: Ending = field(default_factory=Ending)
     bodies: Shares = field(default_factory=Shares)
     unsent: Unsent = field(init=False)

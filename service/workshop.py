@@ -8,8 +8,8 @@ from service.spending import Spending
 
 _WAITING_INSPECTIONS = 16
 _WAITING_PICTURES = 1024  # that threads read; what really bounds them is their time, and the memory of their bodies
-_FEW_PICTURES = 64
-_PATIENCE = 0.8  # seconds that a picture may wait to be read in a thread
+_PATIENCE = 1.0  # seconds in which a picture that was let in is to have been read in a thread
+_USUAL = 0.03  # seconds; a photograph, until it is known how long they take here
 
 
 class Workshop:
@@ -25,7 +25,7 @@ class Workshop:
         """`most` is how many seconds are spent at once; `permit` raises OverloadedError to have nobody look inside."""
         self.spending = Spending(most)
         self.reading = Background(
-            "be read", _WAITING_PICTURES, _PATIENCE, few=_FEW_PICTURES, threads=available_cpus(), yields=False
+            "be read", _WAITING_PICTURES, _PATIENCE, usual=_USUAL, threads=available_cpus(), yields=False
         )
         self.looking = Background("look inside the network", _WAITING_INSPECTIONS, permit=permit)
 

@@ -1,16 +1,20 @@
 """Work in the background: its turn, its limit, its deadline, and that it yields."""
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
 import time
+from collections import Counter
+from contextvars import copy_context
 
 import pytest
 
 from service.background import Background
 from service.caller import CALLER
 from service.errors import DeadlineError, GoneError, OverloadedError
+from tests.service.clock import Clock, Engine
 
 
 def test_one_thing_is_done_at_a_time_in_order() -> None:
@@ -104,20 +108,92 @@ def test_each_caller_has_a_share_and_a_turn() -> None:
     assert order == ["greedy", "greedy", "second", "greedy", "greedy", "greedy"]
 
 
-def test_a_few_may_wait_however_long_that_takes() -> None:
-    """After work that took too long nobody is refused who makes no more than a few."""
-    background = Background("test", 20, patience=0.01, few=3, threads=2)
+@pytest.mark.parametrize("callers", [1, 3, 100])
+@pytest.mark.parametrize(("threads", "seconds"), [(1, 0.035), (2, 0.035), (1, 0.2)])
+def test_what_is_let_in_is_done_in_time(callers: int, threads: int, seconds: float) -> None:
+    """At ten times what the threads do, from however many callers: within the patience, and no thread ever idles.
+
+    On a clock that the test moves. What waits at the end of the load is done within the patience after it. The first
+    few seconds are left out, until it is known how long work takes.
+    """
+    clock, patience, lasting = Clock(), 1.0, 12.0
+    background = Background("test", 1024, patience, usual=0.03, threads=threads)
+    engine = background._executor = Engine(clock, seconds)  # type: ignore[assignment]
+    took: list[float] = []
+    done: Counter[str] = Counter()
+
+    async def ask(caller: str) -> None:
+        CALLER.set(caller)
+        began = clock.time()
+        with contextlib.suppress(OverloadedError):
+            await background.run(lambda: None)
+            done[caller] += 1
+            if began > 1003:
+                took.append(clock.time() - began)
+
+    async def main() -> float:
+        asking = []
+        await ask("caller 0")
+        pause = seconds / threads / 10
+        for number in range(round(lasting / pause)):
+            asking.append(asyncio.ensure_future(ask(f"caller {number % callers}")))
+            await asyncio.sleep(pause)
+        over = clock.time()
+        await asyncio.gather(*asking)
+        return clock.time() - over
+
+    assert clock.finish(main(), "service.background") <= patience
+    assert max(took) <= patience + 1e-6
+    assert done.total() * seconds / threads > 0.95 * lasting
+    assert engine.most == threads
+    assert callers == 100 or min(done.values()) > 0.8 * max(done.values())
+
+
+def test_who_comes_new_finds_room_beside_a_greedy_one() -> None:
+    """One caller may have half of what is done in time; another finds room, and is served after one of his."""
+    clock = Clock()
+    background = Background("test", 1024, patience=1.2, usual=0.04)
+    background._executor = Engine(clock, 0.04)  # type: ignore[assignment]
+    order: list[str] = []
+
+    async def ask(caller: str) -> None:
+        CALLER.set(caller)
+        await background.run(lambda: order.append(caller))
 
     async def main() -> None:
-        for _ in range(3):
-            await background.run(lambda: time.sleep(0.1))
-        with background.place(2):
-            background.check()
-            with background.place(), pytest.raises(OverloadedError):
-                background.check()
+        greedy = [asyncio.ensure_future(ask("greedy")) for _ in range(100)]
+        await asyncio.sleep(0.001)
+        await ask("new")
+        ends = await asyncio.gather(*greedy, return_exceptions=True)
+        assert sum(end is None for end in ends) == 10
 
-    asyncio.run(main())
-    background.close()
+    clock.finish(main(), "service.background")
+    assert order[:4] == ["greedy", "greedy", "new", "greedy"] and len(order) == 11
+
+
+def test_work_beyond_the_patience_is_begun_all_the_same() -> None:
+    """Where a single work takes longer than anybody is to wait, a few are let in all the same."""
+    background = Background("test", 20, patience=0.01, usual=5.0)
+    said = r"^what waits already to test takes 15\.0 s$"
+    with background.place(2), background.place(), pytest.raises(OverloadedError, match=said):
+        background.check()
+
+
+def test_many_works_of_one_request_are_let_in_where_half_is_free() -> None:
+    """Though they alone take longer than the patience; and then nobody else is, until they are done."""
+    background = Background("test", 200, patience=1.5, usual=0.1)
+
+    def ask() -> None:
+        CALLER.set("a")
+        with background.place(2):
+            with background.place(64):
+                assert background.refusal("b") is not None
+            with background.place(), pytest.raises(OverloadedError), background.place(64):
+                pass
+        with background.place(0), background.counted(0):
+            assert background._unfinished.total == 0
+
+    copy_context().run(ask)
 
 
 def test_a_deadline_that_passed_is_told_and_the_work_not_begun() -> None:

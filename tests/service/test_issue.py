@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from service.issue import issue
-from service.keys import find, read_keys
+from service.keyring import Keyring
+from service.keys import find
 from tests.service.keyed import KEYS, LINES, bearing
 from tests.service.serving import ROOT, process, run_service
 
@@ -24,7 +25,7 @@ def test_a_key_is_made_with_its_line(capsys: pytest.CaptureFixture[str]) -> None
     """The line alone is on standard output, as for `>>`, and knows the key that standard error tells."""
     assert issue(["new", "alice", "--scopes", "predict,metrics", "--rate", "2.5"]) == 0
     told = capsys.readouterr()
-    (key,) = read_keys(told.out)
+    (key,) = Keyring(told.out).keys
     assert (key.name, sorted(key.scopes)) == ("alice", ["metrics", "predict"])
     assert key.bucket is not None and key.bucket.rate == 2.5
     secret = told.err.splitlines()[-1]
@@ -35,7 +36,7 @@ def test_a_key_is_made_with_its_line(capsys: pytest.CaptureFixture[str]) -> None
 def test_without_more_it_predicts_and_looks_inside(capsys: pytest.CaptureFixture[str]) -> None:
     """That is what the page needs; there is no limit, and nothing of the service's own counts."""
     assert issue(["new", "bob"]) == 0
-    (key,) = read_keys(capsys.readouterr().out)
+    (key,) = Keyring(capsys.readouterr().out).keys
     assert (sorted(key.scopes), key.bucket) == (["inspect", "predict"], None)
 
 

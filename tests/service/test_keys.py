@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import LimitedError
-from service.keys import find, is_exposed, new_key, read_keys, written
+from service.keyring import Keyring
+from service.keys import find, is_exposed, new_key, written
 from service.scopes import SCOPES
 
 HASH = "sha256:" + "0" * 64
@@ -35,7 +36,7 @@ def test_what_is_written_is_read(name: str, scopes: list[Any], rate: float | Non
     secret = new_key()
     line = written(name, scopes, rate, secret)
     assert secret not in line and hashlib.sha256(secret.encode()).hexdigest() in line
-    (key,) = read_keys(line)
+    (key,) = Keyring(line).keys
     assert (key.name, key.scopes) == (name, frozenset(scopes))
     assert (None if key.bucket is None else key.bucket.rate) == rate
     assert find([key], secret.encode()) is key
@@ -45,7 +46,7 @@ def test_a_file_is_read_with_its_comments(tmp_path: Path) -> None:
     """Blank lines and comments are passed over, and the keys come in their order."""
     file = tmp_path / "keys"
     file.write_text(f"# of 2026\n\n{LINE}\n  # and\nbob inspect,metrics 2.5 sha256:{'1' * 64}\n", encoding="utf-8")
-    alice, bob = read_keys(str(file))
+    alice, bob = Keyring(str(file)).keys
     assert (alice.name, alice.scopes, alice.bucket) == ("alice", frozenset({"predict"}), None)
     assert (bob.name, bob.scopes) == ("bob", frozenset({"inspect", "metrics"}))
     assert bob.bucket is not None and bob.bucket.rate == 2.5
@@ -72,7 +73,7 @@ def test_what_is_no_key_is_refused(tmp_path: Path, line: str, said: str) -> None
     file = tmp_path / "keys"
     file.write_text(line, encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(said)) as refused:
-        read_keys(str(file))
+        Keyring(str(file))
     assert str(refused.value).startswith(f"{file}, line ")
 
 
@@ -82,21 +83,21 @@ def test_a_key_in_the_place_of_its_hash_is_not_repeated(tmp_path: Path) -> None:
     secret = new_key()
     file.write_text(f"alice predict - {secret}", encoding="utf-8")
     with pytest.raises(ValueError, match="a line is to end with sha256:") as refused:
-        read_keys(str(file))
+        Keyring(str(file))
     assert secret not in str(refused.value)
 
 
 def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
     """Missing, empty of keys, or no text."""
     with pytest.raises(ValueError, match="missing cannot be read: No such file or directory"):
-        read_keys(str(tmp_path / "missing"))
+        Keyring(str(tmp_path / "missing"))
     empty = tmp_path / "empty"
     empty.write_text("# none yet\n", encoding="utf-8")
     with pytest.raises(ValueError, match="empty: there are no keys in it"):
-        read_keys(str(empty))
+        Keyring(str(empty))
     empty.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="is no text"):
-        read_keys(str(empty))
+        Keyring(str(empty))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_file_that_others_reach_is_exposed(tmp_path: Path, mode: int, *, expos
 def test_all_keys_are_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch, which: int | None) -> None:
     """The first, the last and a wrong one cost the same comparisons, each of whole hashes and in constant time."""
     secrets = [new_key() for _ in range(5)]
-    keys = read_keys("\n".join(written(f"k{n}", ["predict"], None, key) for n, key in enumerate(secrets)))
+    keys = Keyring("\n".join(written(f"k{n}", ["predict"], None, key) for n, key in enumerate(secrets))).keys
     compared: list[tuple[int, int]] = []
 
     def noting(ours: bytes, theirs: bytes) -> bool:
@@ -131,7 +132,7 @@ def test_all_keys_are_compared_whichever_it_is(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_key_that_has_asked_too_often_is_told_when() -> None:
     """With two a second, two may come at once, and the third is to wait for at most half a second."""
-    (key,) = read_keys(f"alice predict 2 {HASH}")
+    (key,) = Keyring(f"alice predict 2 {HASH}").keys
     key.spend()
     key.spend()
     with pytest.raises(LimitedError, match="this API key may ask 2 times a second, and has") as refused:
@@ -143,7 +144,7 @@ def test_a_key_that_has_asked_too_often_is_told_when() -> None:
 
 def test_a_key_without_a_rate_may_always_ask() -> None:
     """However often it does, and what is given back changes nothing."""
-    (key,) = read_keys(LINE)
+    (key,) = Keyring(LINE).keys
     for _ in range(10_000):
         key.spend()
     key.give_back()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.turns import Turns
 from tests.service.asgi import finish
+from tests.service.clock import Clock
 
 
 @asynccontextmanager
@@ -39,6 +40,29 @@ def test_a_hundred_of_one_keep_another_waiting_for_one() -> None:
     order = finish(served(Turns(1), ["greedy"] * 100 + ["second", "third", "second"]))
     assert order[:7] == ["greedy", "greedy", "second", "third", "greedy", "second", "greedy"]
     assert order.count("greedy") == 100
+
+
+def test_who_has_waited_for_long_is_served_before_all_who_came_later() -> None:
+    """A caller of whom several wait, while a new one comes with each turn: each of his waits for a second at most."""
+    clock = Clock()
+    turns, waited = Turns(1, patience=0.5), dict[str, list[float]]()
+
+    async def ask(caller: str) -> None:
+        began = clock.time()
+        async with turn(turns, caller):
+            waited.setdefault(caller, []).append(clock.time() - began)
+            await asyncio.sleep(0.1)
+
+    async def main() -> None:
+        asking = [asyncio.ensure_future(ask("several")) for _ in range(5)]
+        for number in range(100):
+            asking.append(asyncio.ensure_future(ask(f"new {number}")))
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*asking)
+
+    clock.finish(main(), "service.background")
+    assert len(waited["several"]) == 5 and max(waited["several"]) < 1
+    assert max(map(max, waited.values())) < 1
 
 
 def test_those_of_one_caller_are_served_in_order() -> None:

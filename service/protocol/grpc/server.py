@@ -3,8 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NamedTuple, cast
 from urllib.parse import unquote
 
@@ -15,13 +16,14 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
 from service.caller import CALLER, caller_of
-from service.errors import AddressError, DeadlineError, DigitscopeError, MalformedError
+from service.errors import AddressError, DeadlineError, DigitscopeError, MalformedError, OverloadedError
 from service.guard import KEY
 from service.keys import Key
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.codes import CODES
 from service.protocol.grpc.methods import METHODS, Message
+from service.protocol.grpc.room import Room
 from service.refusal import FAILURE, STATUSES, TOO_LATE, note, pause, sentence
 from service.state import State
 
@@ -29,7 +31,7 @@ _GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
 _STREAMS = 128  # calls at once on a connection; more wait in the client
 _METADATA = 16384  # bytes of a call's metadata
 _ALIVE = 20_000  # milliseconds after which a silent client is asked whether it is there, and for its answer to that
-_QUIET = 0.5  # seconds: a stream of which no request is under way is ended after as long
+_QUIET = 0.5  # seconds: a call of which no request is under way is ended after as long
 _IDLE = 60_000  # milliseconds that a connection may have no call under way
 _GONE = 499
 _NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
@@ -50,6 +52,8 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
     server = grpc.aio.server(
         options=(
             ("grpc.max_receive_message_length", settings.max_body),
+            ("grpc.max_allowed_incoming_connections", settings.max_connections),
+            ("grpc.server_handshake_timeout_ms", math.ceil(settings.patience * 1000)),
             ("grpc.max_connection_idle_ms", _IDLE),
             ("grpc.max_concurrent_streams", _STREAMS),
             ("grpc.max_metadata_size", _METADATA),
@@ -60,7 +64,8 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
         )
     )
     resting: set[asyncio.Task[None]] = set()
-    handlers = {method.name: _Handler(method, state, resting).rpc() for method in _SERVICE.methods}
+    room = Room(state)
+    handlers = {method.name: _Handler(method, state, room, resting).rpc() for method in _SERVICE.methods}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
     try:
         server.add_insecure_port(f"{host}:{settings.grpc_port}")
@@ -79,13 +84,13 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
 async def _stop(server: grpc.aio.Server, state: State, resting: set[asyncio.Task[None]]) -> None:
     """Takes no more calls from the beginning of the end, and waits for those under way; clients are told (GOAWAY).
 
-    A stream that says nothing is under way without end, and is not waited for.
+    A call that says nothing is under way for long, and is not waited for.
     """
     await state.ending.begun.wait()
     stopping = asyncio.create_task(server.stop(_GRACE))
     await asyncio.sleep(_QUIET)
-    for stream in resting:
-        stream.cancel()
+    for waiting in resting:
+        waiting.cancel()
     await stopping
 
 
@@ -106,26 +111,39 @@ class _Outcome(NamedTuple):
         return cast("bytes", self.answer.SerializeToString())
 
 
+_ENDED = _Outcome(None, grpc.StatusCode.UNAVAILABLE, "the service ends", 1.0)
+
+
 class _Handler:
     """One method as gRPC calls it, with bytes: what cannot be read is refused here, and answers are counted."""
 
-    def __init__(self, method: Message, state: State, resting: set[asyncio.Task[None]]) -> None:
-        """`method` is its descriptor; `resting` has the streams of which no request is under way."""
+    def __init__(self, method: Message, state: State, room: Room, resting: set[asyncio.Task[None]]) -> None:
+        """`method` is its descriptor; `room` is of all calls; `resting` the tasks that wait for a message."""
         self._request = GetMessageClass(method.input_type)
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
         self._route = ROUTES[method.name]
         self._state = state
+        self._room = room
         self._resting = resting
 
     def rpc(self) -> grpc.RpcMethodHandler:
-        """What is registered."""
+        """What is registered: by streams, as whoever waits for a single message has no say in how long that takes."""
         if self._streaming:
             return grpc.stream_stream_rpc_method_handler(self._stream)
-        return grpc.unary_unary_rpc_method_handler(self._unary)
+        return grpc.stream_unary_rpc_method_handler(self._unary)
 
-    async def _unary(self, data: bytes, call: ServicerContext) -> bytes:
-        outcome = await self._outcome(data, call)
+    async def _unary(self, requests: AsyncIterator[bytes], call: ServicerContext) -> bytes:
+        address = _caller(call.peer())
+        try:
+            with self._room.call(address):
+                outcome = await self._outcome(partial(self._only, requests), address, call)
+        except OverloadedError as error:
+            outcome = self._refused(error)
+        except asyncio.CancelledError:
+            if not self._state.ending.begun.is_set():
+                raise
+            outcome = _ENDED
         if outcome.answer is None:
             await call.abort(outcome.code, outcome.sentence, outcome.metadata())  # raises
         return outcome.serialized()
@@ -133,33 +151,78 @@ class _Handler:
     async def _stream(self, requests: AsyncIterator[bytes], call: ServicerContext) -> AsyncIterator[bytes]:
         # One after the other: the answers of a stream come in the order of its requests, and a bad one ends nothing.
         begun = self._state.ending.begun
+        address = _caller(call.peer())
+        ended: _Outcome | None = None
         stream = cast("asyncio.Task[None]", asyncio.current_task())
         self._resting.add(stream)
         try:
-            async for data in requests:
-                self._resting.discard(stream)
-                outcome = await self._outcome(data, call)
-                if outcome.code in _NOT_LET_IN:
-                    await call.abort(outcome.code, outcome.sentence)  # raises
-                if outcome.answer is None:
-                    outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
-                yield outcome.serialized()
-                if begun.is_set():
-                    break
-                self._resting.add(stream)
+            with self._room.call(address):
+                self._state.guard.key(self._route, _fields(call))  # or else it would be asked for with a message only
+                while (data := await self._next(requests)) is not None:
+                    self._resting.discard(stream)
+                    outcome = await self._outcome(partial(_as_it_came, data), address, call)
+                    if outcome.code in _NOT_LET_IN:
+                        ended = outcome
+                        break
+                    if outcome.answer is None:
+                        outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
+                    yield outcome.serialized()
+                    if begun.is_set():
+                        break
+                    self._resting.add(stream)
         except asyncio.CancelledError:
             if not begun.is_set():
                 raise
+        except DigitscopeError as error:
+            ended = self._refused(error)
         finally:
             self._resting.discard(stream)
         if begun.is_set():
-            ended = _Outcome(None, grpc.StatusCode.UNAVAILABLE, "the service ends", 1.0)
+            ended = _ENDED
+        if ended is not None:
             await call.abort(ended.code, ended.sentence, ended.metadata())
 
-    async def _outcome(self, data: bytes, call: ServicerContext) -> _Outcome:
+    async def _only(self, requests: AsyncIterator[bytes]) -> bytes:
+        """The message of a call that has one.
+
+        Raises:
+            MalformedError: it has none.
+        """
+        waiting = cast("asyncio.Task[None]", asyncio.current_task())
+        self._resting.add(waiting)
+        try:
+            data = await anext(aiter(requests), None)
+        finally:
+            self._resting.discard(waiting)
+        if data is None:
+            raise MalformedError("the call has no message")
+        return data
+
+    async def _next(self, requests: AsyncIterator[bytes]) -> bytes | None:
+        """The next request of a stream; None behind its last.
+
+        Raises:
+            DeadlineError: none has come for as long as any may take.
+        """
+        seconds = self._state.settings.timeout
+        try:
+            async with asyncio.timeout(seconds):
+                return await anext(aiter(requests), None)
+        except TimeoutError as error:
+            raise DeadlineError(f"no request has come on the stream for {seconds:g} s") from error
+
+    def _refused(self, error: DigitscopeError) -> _Outcome:
+        """What a call leads to by its opening or its silence, with none of its messages looked at; it is counted."""
+        note(error, self._state.metrics)
+        self._state.metrics.answered(self._route, "POST", STATUSES[type(error)], 0.0)
+        return _Outcome(None, CODES[type(error)], sentence(error), pause(error))
+
+    async def _outcome(
+        self, receive: Callable[[], Awaitable[bytes]], address: str | None, call: ServicerContext
+    ) -> _Outcome:
         metrics = self._state.metrics
         started = time.perf_counter()
-        CALLER.set(_caller(call.peer()))
+        CALLER.set(address)
         status = 500
         key: Key | None = None
         try:
@@ -167,7 +230,9 @@ class _Handler:
                 key = self._admitted(call)
             try:
                 async with asyncio.timeout(self._state.settings.timeout):
-                    answer = await self._run(self._state, self._read(data), call)
+                    data = await receive()
+                    with self._room.message(address, len(data)):
+                        answer = await self._run(self._state, self._read(data), call)
             except TimeoutError as error:
                 raise DeadlineError(TOO_LATE) from error
             status = 200
@@ -190,11 +255,7 @@ class _Handler:
                 _access.info("request", method="POST", path=self._route, status=status, seconds=seconds, **named)
 
     def _admitted(self, call: ServicerContext) -> Key | None:
-        fields = {
-            name.encode(): value.encode() if isinstance(value, str) else value
-            for name, value in call.invocation_metadata() or ()
-        }
-        key = self._state.guard.key(self._route, fields)
+        key = self._state.guard.key(self._route, _fields(call))
         KEY.set(key)
         if key is not None:
             CALLER.set(key.name)
@@ -206,6 +267,17 @@ class _Handler:
             return self._request.FromString(data)
         except DecodeError as error:
             raise MalformedError(f"the message is no {self._request.DESCRIPTOR.name}") from error
+
+
+async def _as_it_came(data: bytes) -> bytes:
+    return data
+
+
+def _fields(call: ServicerContext) -> dict[bytes, bytes]:
+    return {
+        name.encode(): value.encode() if isinstance(value, str) else value
+        for name, value in call.invocation_metadata() or ()
+    }
 
 
 def _caller(peer: str) -> str | None:
