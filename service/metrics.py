@@ -230,10 +230,6 @@ class Metrics:
         """Counts a refusal."""
         self._own[self._refusal_slots[reason]] += 1
 
-    def passed(self, stage: str, requests: int, seconds: float) -> None:
-        """Counts requests of no version's that passed a stage, as `Counts` has it."""
-        self._others.passed(stage, requests, seconds)
-
     def waited(self, seconds: Sequence[float], counts: Counts | None = None) -> None:
         """Counts requests that the engine begins with, each by the seconds that it has waited for that."""
         first = self.waits.first
