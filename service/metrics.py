@@ -254,6 +254,15 @@ class Metrics:
         its version.
         """
         (counts or self._others).ran(requests, len(digits), seconds)
+        self.found(digits, reasons, confidences)
+
+    def found(
+        self,
+        digits: NDArray[np.int64] | Sequence[int],
+        reasons: Reasons = (),
+        confidences: Confidences | Sequence[float] = (),
+    ) -> None:
+        """Counts what images were read as, and why they are rejected."""
         first = self.confidences.first
         for place, count in enumerate(np.bincount(np.searchsorted(_CONFIDENCES, confidences)).tolist()):
             if count:
