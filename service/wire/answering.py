@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from functools import lru_cache
 from typing import Any
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from service.answer import Answer
+from service.answer import Answer, Header
 from service.call import STARTED
 from service.express import Express, Order
 from service.shield import WRITTEN as SHIELD
@@ -15,6 +16,8 @@ from service.wire.held import Held
 from service.wire.whole import Whole
 
 END_OF_HEAD = b"\r\n\r\n"
+_GOES_ON = b"%b\r\n" % SHIELD
+_IS_LAST = b"connection: close\r\n%b\r\n" % SHIELD
 
 
 class Answering(Held):
@@ -99,19 +102,27 @@ class Answering(Held):
         # Behind an answer that is the last, what has come already waits for ever.
         self._direct.response_complete = self._direct.keep_alive
         if not self._whole.is_closing():
-            content = [STATUS_LINE[answer.status_code]]
-            for name, value in (*self.server_state.default_headers, *answer.raw_headers):
-                content += (name, b": ", value, b"\r\n")
-            if not self._direct.keep_alive:
-                content.append(b"connection: close\r\n")
-            self._whole.write_at_once(b"".join((*content, SHIELD, b"\r\n", answer.body)))
+            beginning = _beginning(answer.status_code, *self.server_state.default_headers, *answer.own_headers)
+            self._whole.write_at_once(
+                b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b"
+                % (
+                    beginning,
+                    len(answer.body),
+                    answer.request_id,
+                    _GOES_ON if self._direct.keep_alive else _IS_LAST,
+                    answer.body,
+                )
+            )
             if not self._direct.keep_alive:
                 self.transport.close()
-        self.on_response_complete()
+        self._rest_behind_answer()
 
     def on_response_complete(self) -> None:
-        """An answer has ended."""
+        """An answer of the application has ended."""
         self._whole.flush()
+        self._rest_behind_answer()
+
+    def _rest_behind_answer(self) -> None:
         if self._held:
             self._let_go()
         self._resting = self.loop.time()
@@ -120,7 +131,8 @@ class Answering(Held):
             self.flow.resume_reading()  # once nothing waits any more
         else:  # the timer that runs will do: a new one for each request cost 15 µs
             self.server_state.total_requests += 1
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -135,6 +147,12 @@ class Answering(Held):
                     self._let_go()
 
         super()._start_asgi_task(cycle, work)
+
+
+@lru_cache(maxsize=256)  # they are mostly those of the answer before: what is written is made in half the time
+def _beginning(status: int, *headers: Header) -> bytes:
+    """A status line and the headers behind it, as they go over the wire."""
+    return b"".join((STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers)))
 
 
 class _Direct(RequestResponseCycle):
