@@ -273,8 +273,8 @@ def _run(
 ) -> list[Prediction]:
     """The answers to what shares a batch.
 
-    What is larger than a batch is a piece, whose images are looked at together with those of the other pieces: that of
-    256 images once instead of four times, and all that it takes, saved a thirtieth of their time.
+    What is larger than a batch is a piece, whose images are looked at together with those of the other pieces: once for
+    256 instead of four times, which took a fifth off what they cost beside the engine.
     """
     started = time.perf_counter()
     images = as_images(parts[0][0] if len(parts) == 1 else b"".join([pixels for pixels, _ in parts]))
