@@ -1,6 +1,7 @@
 """Answers of the service: their JSON, and how they are sent."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -49,13 +50,26 @@ def json_answer(content: Any, status: int = 200) -> Response:
 
 
 class Answer(Response):
-    """A whole answer in bytes, headers included: what Starlette's makes of a content is left out, and its cost."""
+    """A whole answer in bytes, headers included: what Starlette's makes of a content is left out, and its cost.
+
+    Attributes:
+        own_headers: those that it has beside its length.
+        request_id: of the request that it is the answer to, where that is sent past ASGI.
+    """
+
+    body: bytes
 
     def __init__(self, body: bytes, headers: tuple[Header, ...] = (JSON,), status: int = 200) -> None:
         self.status_code = status
         self.body = body
         self.background = None
-        self.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
+        self.own_headers = headers
+        self.request_id = b""
+
+    @cached_property
+    def raw_headers(self) -> list[Header]:  # type: ignore[override]
+        """All of them, for ASGI."""
+        return [*self.own_headers, (b"content-length", b"%d" % len(self.body))]
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Sends it."""

@@ -299,7 +299,12 @@ class Batcher(Generic[Item, Answer]):
         if large.failure is not None:
             receiver.set_exception(large.failure)
         elif self._pieces is not None:
-            receiver.set_result(self._pieces.join(large.answers))
+            try:
+                answer = self._pieces.join(large.answers)
+            except Exception as error:  # whatever it is, it is to take no others along
+                receiver.set_exception(error)
+            else:
+                receiver.set_result(answer)
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turn = None

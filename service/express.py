@@ -153,19 +153,20 @@ class Express:
             if key is not None:
                 key.spend()
             spending = self._shared.predictor.spending
+            caller = address if key is None else key.name
             began = time.perf_counter()
             try:
                 work = order.read(body)
             finally:
-                spending.spent(order.caller(address), time.perf_counter() - began)
+                read = time.perf_counter()
+                spending.spent(caller, read - began)
             if work is None:
                 if key is not None:
                     key.give_back()
                 return False
-            errand.work = work
+            errand.begin(work, read)
             timeout = order.timeout if work.timeout is None else min(work.timeout, order.timeout)
             deadline = started + timeout + _AHEAD
-            caller = order.caller(address)
             work.predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone, caller=caller)
         except Exception as error:  # whatever it is
             errand.set_exception(error)
@@ -190,7 +191,7 @@ class Express:
         """The answer to a request that ended before it could be answered, which is counted."""
         request_id = self._journal.identify(order.fields)
         answer = refusal(error, self._shared.metrics)
-        answer.raw_headers.append((b"x-request-id", request_id))
+        answer.request_id = request_id
         _end(self._journal, request_id, order, answer.status_code, started)
         return answer
 
@@ -205,11 +206,9 @@ class Express:
 
 
 class _Errand:
-    """A request on its way: what receives its prediction, and sends its answer."""
+    """A request on its way: what receives its prediction, counts it, and sends its answer."""
 
-    __slots__ = ("_journal", "_metrics", "_order", "_request_id", "_send", "_started", "work")
-
-    work: Work
+    __slots__ = ("_began", "_journal", "_metrics", "_order", "_request_id", "_send", "_started", "_work")
 
     def __init__(
         self, metrics: Metrics, journal: Journal, order: Order, started: float, send: Callable[[Answer], None]
@@ -220,19 +219,32 @@ class _Errand:
         self._order = order
         self._send = send
         self._request_id = journal.identify(order.fields)
+        self._work: Work | None = None  # as long as its prediction is waited for
+
+    def begin(self, work: Work, now: float) -> None:
+        """Has it wait for the prediction from now on, on the clock of `time.perf_counter`."""
+        self._work, self._began = work, now
 
     def done(self) -> bool:
         return False
 
     def set_result(self, prediction: Prediction, /) -> None:
         try:
-            answer = self.work.answer(prediction)
+            answer = self._waited("success").answer(prediction)
         except Exception as error:  # whatever it is
             self.set_exception(error)
         else:
             self._end(answer)
 
+    def _waited(self, stage: str) -> Work:
+        work, self._work = self._work, None
+        assert work is not None  # noqa: S101 — it began, and nothing is received twice
+        work.predictor.counts.passed(stage, 1, time.perf_counter() - self._began)
+        return work
+
     def set_exception(self, error: Exception, /) -> None:
+        if self._work is not None:
+            self._waited("fail")
         token = REQUEST_ID.set(self._request_id)
         try:
             if isinstance(error, DigitscopeError):
@@ -245,7 +257,7 @@ class _Errand:
         self._end(answer)
 
     def _end(self, answer: Answer) -> None:
-        answer.raw_headers.append((b"x-request-id", self._request_id))
+        answer.request_id = self._request_id
         self._send(answer)
         _end(self._journal, self._request_id, self._order, answer.status_code, self._started)
 

@@ -230,10 +230,6 @@ class Metrics:
         """Counts a refusal."""
         self._own[self._refusal_slots[reason]] += 1
 
-    def passed(self, stage: str, requests: int, seconds: float) -> None:
-        """Counts requests of no version's that passed a stage, as `Counts` has it."""
-        self._others.passed(stage, requests, seconds)
-
     def waited(self, seconds: Sequence[float], counts: Counts | None = None) -> None:
         """Counts requests that the engine begins with, each by the seconds that it has waited for that."""
         first = self.waits.first
@@ -258,11 +254,20 @@ class Metrics:
         its version.
         """
         (counts or self._others).ran(requests, len(digits), seconds)
+        self.found(digits, reasons, confidences)
+
+    def found(
+        self,
+        digits: NDArray[np.int64] | Sequence[int],
+        reasons: Reasons = (),
+        confidences: Confidences | Sequence[float] = (),
+    ) -> None:
+        """Counts what images were read as, and why they are rejected."""
         first = self.confidences.first
-        for place, count in enumerate(np.bincount(np.searchsorted(_CONFIDENCES, confidences)).tolist()):
+        for place, count in enumerate(np.bincount(_CONFIDENCES.searchsorted(confidences)).tolist()):
             if count:
                 self._own[first + place] += count
-        self._own[first + len(CONFIDENCES) + 1] += float(np.sum(confidences))
+        self._own[first + len(CONFIDENCES) + 1] += float(np.add.reduce(confidences))  # a third of what np.sum takes
         for digit, count in enumerate(np.bincount(digits, minlength=10).tolist()):
             if count:
                 self._own[self.digits.first + digit] += count

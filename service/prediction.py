@@ -17,21 +17,41 @@ class Run:
 
     Attributes:
         logits, probabilities: float32 (n, 10) each.
-        digits: of each image the one with the largest probability: always the best guess; int64 (n,).
-        largest, confidences: the logit and the probability of that digit, float32 (n,) each.
         reasons: why images are rejected.
+        unseen: the images, as long as it is still to be seen whether any is to be rejected.
     """
 
-    def __init__(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32], reasons: Reasons = ()) -> None:
+    def __init__(
+        self,
+        logits: NDArray[np.float32],
+        probabilities: NDArray[np.float32],
+        reasons: Reasons = (),
+        unseen: NDArray[np.uint8] | None = None,
+    ) -> None:
         self.logits = logits
         self.probabilities = probabilities
         self.reasons = reasons
-        self.digits: NDArray[np.int64] = probabilities.argmax(axis=1)
-        places = self.digits + _starts(
-            len(probabilities)
-        )  # finding the largest numbers anew would cost three times this
-        self.largest: NDArray[np.float32] = logits.take(places)
-        self.confidences: NDArray[np.float32] = probabilities.take(places)
+        self.unseen = unseen
+
+    @cached_property
+    def digits(self) -> NDArray[np.int64]:
+        """Of each image the one with the largest probability: always the best guess; int64 (n,)."""
+        digits: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return digits
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        return self.digits + _starts(len(self.digits))  # finding the largest numbers anew would cost three times this
+
+    @cached_property
+    def largest(self) -> NDArray[np.float32]:
+        """The logit of that digit, float32 (n,)."""
+        return self.logits.take(self._places)
+
+    @cached_property
+    def confidences(self) -> NDArray[np.float32]:
+        """The probability of that digit, float32 (n,)."""
+        return self.probabilities.take(self._places)
 
     @cached_property
     def json(self) -> list[bytes]:
@@ -56,43 +76,51 @@ def _starts(count: int) -> NDArray[np.int64]:
 
 
 class Prediction:
-    """The answers to one request's images: a part of a run."""
+    """The answers to one request's images: a part of a run.
 
-    __slots__ = ("_run", "_start", "_stop")
+    Attributes:
+        run: the whole run.
+    """
+
+    __slots__ = ("_start", "_stop", "run")
 
     def __init__(self, run: Run, start: int, stop: int) -> None:
-        self._run = run
+        self.run = run
         self._start = start
         self._stop = stop
 
     @property
     def logits(self) -> NDArray[np.float32]:
         """Float32 (n, 10)."""
-        return self._run.logits[self._start : self._stop]
+        return self.run.logits[self._start : self._stop]
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
         """Float32 (n, 10)."""
-        return self._run.probabilities[self._start : self._stop]
+        return self.run.probabilities[self._start : self._stop]
 
     @property
     def reasons(self) -> Reasons:
         """Why images are rejected."""
-        return self._run.reasons[self._start : self._stop]
+        return self.run.reasons[self._start : self._stop]
 
     @property
     def json(self) -> list[bytes]:
         """Each image's answer as a JSON object: digit, confidence, rejected, reason, probabilities."""
-        return self._run.json[self._start : self._stop]
+        return self.run.json[self._start : self._stop]
 
 
 def joined(parts: list[Prediction]) -> Prediction:
     """The parts of a request that was too large for one run, as one."""
     if len(parts) == 1:
         return parts[0]
+    unseen = [part.run.unseen for part in parts if part.run.unseen is not None]
     run = Run(
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.probabilities for part in parts]),
-        [reason for part in parts for reason in part.reasons or [None] * len(part.logits)],
+        ()
+        if not any(part.reasons for part in parts)
+        else [reason for part in parts for reason in part.reasons or [None] * len(part.logits)],
+        np.concatenate(unseen) if len(unseen) == len(parts) else None,
     )
     return Prediction(run, 0, len(run.logits))

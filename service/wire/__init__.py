@@ -1,0 +1,1 @@
+"""What a connection is made of: how it holds, answers, ends, and is watched."""
