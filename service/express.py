@@ -13,7 +13,7 @@ from service.call import Head, declared_length, media_type, time_allowed
 from service.errors import DigitscopeError, OverloadedError
 from service.image import PIXELS
 from service.intake import PREPARED
-from service.journal import REQUEST_ID, Journal
+from service.journal import TICKET, Journal, Ticket
 from service.keys import Key
 from service.metrics import UNKNOWN, Metrics
 from service.origin import of_browser
@@ -145,7 +145,7 @@ class Express:
         `started` is when its head was here, on the clock of `time.perf_counter`; `gone` is as `Batcher.put` has it.
         Returns False, with nothing done, for a request that takes longer than may be spent at once.
         """
-        errand = _Errand(self._shared.metrics, self._journal, order, started, send)
+        errand = _Errand(self._shared.metrics, self._journal, order, self._ticket(order, started), send)
         key = order.key
         try:
             if key is not None:
@@ -186,11 +186,14 @@ class Express:
 
     def ended(self, order: Order, error: DigitscopeError, started: float) -> Answer:
         """The answer to a request that ended before it could be answered, which is counted."""
-        request_id = self._journal.identify(order.fields)
+        ticket = self._ticket(order, started)
         answer = refusal(error, self._shared.metrics)
-        answer.raw_headers.append((b"x-request-id", request_id))
-        _end(self._journal, request_id, order, answer.status_code, started)
+        answer.raw_headers += ticket.headers
+        ticket.end(order.destination.route.path, answer.status_code, order.key)
         return answer
+
+    def _ticket(self, order: Order, started: float) -> Ticket:
+        return self._journal.ticket(order.fields, "POST", order.destination.path, started)
 
     def unread(self, status: int, reason: str = "Malformed") -> None:
         """Counts what came and could not be read, by the status that it is answered by."""
@@ -205,19 +208,18 @@ class Express:
 class _Errand:
     """A request on its way: what receives its prediction, and sends its answer."""
 
-    __slots__ = ("_journal", "_metrics", "_order", "_request_id", "_send", "_started", "work")
+    __slots__ = ("_journal", "_metrics", "_order", "_send", "_ticket", "work")
 
     work: Work
 
     def __init__(
-        self, metrics: Metrics, journal: Journal, order: Order, started: float, send: Callable[[Answer], None]
+        self, metrics: Metrics, journal: Journal, order: Order, ticket: Ticket, send: Callable[[Answer], None]
     ) -> None:
-        self._started = started
         self._metrics = metrics
         self._journal = journal
         self._order = order
+        self._ticket = ticket
         self._send = send
-        self._request_id = journal.identify(order.fields)
 
     def done(self) -> bool:
         return False
@@ -231,7 +233,7 @@ class _Errand:
             self._end(answer)
 
     def set_exception(self, error: Exception, /) -> None:
-        token = REQUEST_ID.set(self._request_id)
+        token = TICKET.set(self._ticket)
         try:
             if isinstance(error, DigitscopeError):
                 answer = refusal(error, self._metrics)
@@ -239,15 +241,10 @@ class _Errand:
                 self._journal.failed(error)
                 answer = failure()
         finally:
-            REQUEST_ID.reset(token)
+            TICKET.reset(token)
         self._end(answer)
 
     def _end(self, answer: Answer) -> None:
-        answer.raw_headers.append((b"x-request-id", self._request_id))
+        answer.raw_headers += self._ticket.headers
         self._send(answer)
-        _end(self._journal, self._request_id, self._order, answer.status_code, self._started)
-
-
-def _end(journal: Journal, request_id: bytes, order: Order, status: int, started: float) -> None:
-    name = None if order.key is None else order.key.name
-    journal.ended(request_id, order.destination.route.path, "POST", order.destination.path, status, started, name)
+        self._ticket.end(self._order.destination.route.path, answer.status_code, self._order.key)

@@ -9,17 +9,16 @@ from contextvars import ContextVar
 
 import structlog
 
+from service.answer import Header
+from service.keys import Key
 from service.state import State
-
-REQUEST_ID: ContextVar[bytes] = ContextVar("request_id")
-"""The id of the request that is being answered, for what is logged meanwhile."""
 
 _ALLOWED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _log = structlog.get_logger("digitscope.access")
 
 
 class Journal:
-    """The ids of requests, and the counts of those that have ended."""
+    """The tickets of requests, and the counts of those that have ended."""
 
     def __init__(self, shared: State) -> None:
         self._shared = shared
@@ -27,40 +26,51 @@ class Journal:
         self._prefix = secrets.token_hex(8).encode()
         self._numbers = itertools.count()
 
-    def identify(self, fields: Mapping[bytes, bytes]) -> bytes:
-        """The id that a request's header fields give it, or a new one."""
+    def ticket(self, fields: Mapping[bytes, bytes], method: str, path: str, started: float) -> "Ticket":
+        """The ticket of a request with these header fields, which began at `started` as `time.perf_counter` has it."""
         given = fields.get(b"x-request-id")
-        if given is not None and _ALLOWED_ID.fullmatch(given):
-            return given
-        return b"%b-%x" % (self._prefix, next(self._numbers))
-
-    def ended(
-        self,
-        request_id: bytes,
-        route: str,
-        method: str,
-        path: str,
-        status: int,
-        started: float,
-        key: str | None = None,
-    ) -> None:
-        """Keeps a request that began at `started` on the clock of `time.perf_counter`.
-
-        `route` is its template, and `key` the name of its API key.
-        """
-        seconds = time.perf_counter() - started
-        self._shared.metrics.answered(route, method, status, seconds)
-        if self._shared.settings.access_log:
-            _log.info(
-                "request",
-                method=method,
-                path=path,
-                status=status,
-                seconds=seconds,
-                request_id=request_id.decode(),
-                **({} if key is None else {"key": key}),
-            )
+        if given is None or _ALLOWED_ID.fullmatch(given) is None:
+            given = b"%b-%x" % (self._prefix, next(self._numbers))
+        return Ticket(self._shared, given, method, path, started)
 
     def failed(self, error: Exception) -> None:
         """Logs an exception that nobody had foreseen."""
         _log.error("request failed", exc_info=error)
+
+
+class Ticket:
+    """What a request has from its beginning to its end.
+
+    Attributes:
+        id: the one that its caller gave it, or a new one.
+        headers: what its answer has besides its own.
+    """
+
+    __slots__ = ("_method", "_path", "_shared", "_started", "headers", "id")
+
+    def __init__(self, shared: State, request_id: bytes, method: str, path: str, started: float) -> None:
+        self._shared = shared
+        self._method = method
+        self._path = path
+        self._started = started
+        self.id = request_id
+        self.headers: tuple[Header, ...] = ((b"x-request-id", request_id),)
+
+    def end(self, route: str, status: int, key: Key | None = None) -> None:
+        """Keeps the request, which was answered: the template of its route, its status, and the key that it had."""
+        seconds = time.perf_counter() - self._started
+        self._shared.metrics.answered(route, self._method, status, seconds)
+        if self._shared.settings.access_log:
+            _log.info(
+                "request",
+                method=self._method,
+                path=self._path,
+                status=status,
+                seconds=seconds,
+                request_id=self.id.decode(),
+                **({} if key is None else {"key": key.name}),
+            )
+
+
+TICKET: ContextVar[Ticket] = ContextVar("ticket")
+"""The ticket of the request that is being answered, for what is logged meanwhile."""

@@ -17,6 +17,7 @@ from grpc.aio import ServicerContext
 from service.caller import CALLER, caller_of
 from service.errors import AddressError, DeadlineError, DigitscopeError, MalformedError
 from service.guard import KEY
+from service.journal import TICKET, Journal
 from service.keys import Key
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
@@ -34,12 +35,11 @@ _IDLE = 60_000  # milliseconds that a connection may have no call under way
 _GONE = 499
 _NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-_access = structlog.get_logger("digitscope.access")
 _log = structlog.get_logger("digitscope")
 
 
 @asynccontextmanager
-async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
+async def grpc_server(state: State, journal: Journal, *, shared: bool) -> AsyncIterator[None]:
     """Answers on the settings' host and gRPC port meanwhile; `shared` with other processes on that port.
 
     Raises:
@@ -60,7 +60,7 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
         )
     )
     resting: set[asyncio.Task[None]] = set()
-    handlers = {method.name: _Handler(method, state, resting).rpc() for method in _SERVICE.methods}
+    handlers = {method.name: _Handler(method, state, journal, resting).rpc() for method in _SERVICE.methods}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
     try:
         server.add_insecure_port(f"{host}:{settings.grpc_port}")
@@ -109,13 +109,14 @@ class _Outcome(NamedTuple):
 class _Handler:
     """One method as gRPC calls it, with bytes: what cannot be read is refused here, and answers are counted."""
 
-    def __init__(self, method: Message, state: State, resting: set[asyncio.Task[None]]) -> None:
+    def __init__(self, method: Message, state: State, journal: Journal, resting: set[asyncio.Task[None]]) -> None:
         """`method` is its descriptor; `resting` has the streams of which no request is under way."""
         self._request = GetMessageClass(method.input_type)
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
         self._route = ROUTES[method.name]
         self._state = state
+        self._journal = journal
         self._resting = resting
 
     def rpc(self) -> grpc.RpcMethodHandler:
@@ -157,14 +158,15 @@ class _Handler:
             await call.abort(ended.code, ended.sentence, ended.metadata())
 
     async def _outcome(self, data: bytes, call: ServicerContext) -> _Outcome:
-        metrics = self._state.metrics
-        started = time.perf_counter()
+        fields = _fields(call) if self._state.guard.keys else {}
+        ticket = self._journal.ticket(fields, "POST", self._route, time.perf_counter())  # over HTTP/2 it is one
+        TICKET.set(ticket)
         CALLER.set(_caller(call.peer()))
         status = 500
         key: Key | None = None
         try:
             if self._state.guard.keys:
-                key = self._admitted(call)
+                key = self._admitted(fields)
             try:
                 async with asyncio.timeout(self._state.settings.timeout):
                     answer = await self._run(self._state, self._read(data), call)
@@ -174,26 +176,18 @@ class _Handler:
             return _Outcome(answer)
         except DigitscopeError as error:
             status = STATUSES[type(error)]
-            note(error, metrics)
+            note(error, self._state.metrics)
             return _Outcome(None, CODES[type(error)], sentence(error), pause(error))
         except asyncio.CancelledError:  # by the caller, or because the deadline passed or the service ends
             status = _GONE
             raise
-        except Exception:  # whatever it is
-            _access.exception("request failed")
+        except Exception as error:  # whatever it is
+            self._journal.failed(error)
             return _Outcome(None, grpc.StatusCode.INTERNAL, FAILURE)
         finally:
-            seconds = time.perf_counter() - started
-            metrics.answered(self._route, "POST", status, seconds)  # over HTTP/2 it is one
-            if self._state.settings.access_log:
-                named = {} if key is None else {"key": key.name}
-                _access.info("request", method="POST", path=self._route, status=status, seconds=seconds, **named)
+            ticket.end(self._route, status, key)
 
-    def _admitted(self, call: ServicerContext) -> Key | None:
-        fields = {
-            name.encode(): value.encode() if isinstance(value, str) else value
-            for name, value in call.invocation_metadata() or ()
-        }
+    def _admitted(self, fields: dict[bytes, bytes]) -> Key | None:
         key = self._state.guard.key(self._route, fields)
         KEY.set(key)
         if key is not None:
@@ -206,6 +200,13 @@ class _Handler:
             return self._request.FromString(data)
         except DecodeError as error:
             raise MalformedError(f"the message is no {self._request.DESCRIPTOR.name}") from error
+
+
+def _fields(call: ServicerContext) -> dict[bytes, bytes]:
+    return {
+        name.encode(): value.encode() if isinstance(value, str) else value
+        for name, value in call.invocation_metadata() or ()
+    }
 
 
 def _caller(peer: str) -> str | None:
