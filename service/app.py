@@ -51,6 +51,7 @@ from service.settings import Settings
 from service.state import Served, State
 from service.tally import Tally
 from service.thin import Destination, Shortcut, ThinRoute
+from service.trail import Trails
 
 
 class Application(FastAPI):
@@ -223,11 +224,24 @@ async def _lifespan(app: Application) -> AsyncIterator[None]:
 
     exchange = Exchange(state, at_first(state.settings, app.channel), swapped)
     await exchange.start()
-    async with controlled(state, exchange, app.channel), _grpc(state, app.journal, shared=app.shares_ports):
+    async with (
+        _followed(state.settings.traces) as app.journal.trails,
+        controlled(state, exchange, app.channel),
+        _grpc(state, app.journal, shared=app.shares_ports),
+    ):
         yield
+    app.journal.trails = None
     exchange.end()
     app.shortcut.destinations = {}
     app.express.heads.clear()
+
+
+def _followed(url: str | None) -> AbstractAsyncContextManager[Trails | None]:
+    if url is None:
+        return nullcontext()
+    from service.telemetry import followed  # noqa: PLC0415 — of an extra
+
+    return followed(url)
 
 
 def _grpc(state: State, journal: Journal, *, shared: bool) -> AbstractAsyncContextManager[None]:

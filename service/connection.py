@@ -82,7 +82,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
         if self._order is not None:
-            self._express.ended(self._order, GoneError("the caller has gone"), self._started)
+            self._express.ended(self._order, GoneError("the caller has gone"), self._started, self._address)
             self._order = None
         self._lost = True
         self.pipeline.clear()  # nobody waits for those any more
@@ -214,7 +214,7 @@ class Connection(HttpToolsProtocol):
         self._order = None
         if order is not None:
             self._direct.keep_alive = False
-            self._send(self._express.ended(order, error, self._started))
+            self._send(self._express.ended(order, error, self._started, self._address))
 
     def _hold(self, size: int) -> OverloadedError | None:
         """Counts a body of so many bytes as held until it is answered, or says why it cannot be."""
@@ -286,7 +286,7 @@ class Connection(HttpToolsProtocol):
         elif (refusal := self._hold(self._size())) is not None:
             self._let_go()
             self._order, self._turned_away, self._body = None, order, []
-            self._send(self._express.ended(order, refusal, self._started))
+            self._send(self._express.ended(order, refusal, self._started, self._address))
 
     def _is_under_way(self) -> bool:
         """Whether the newest request has not been answered yet."""

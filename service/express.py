@@ -21,6 +21,7 @@ from service.prediction import Prediction
 from service.refusal import failure, refusal
 from service.state import State
 from service.thin import Destination, Reader, Shortcut, Work
+from service.trail import join
 
 _LONGEST = 2**18  # bytes of a body; more do not come in one read
 _KEPT = 1024  # heads
@@ -90,6 +91,8 @@ class Express:
         by_name = dict(fields)
         if declared_length(by_name.get(b"content-length", b"")) > self.longest or of_browser(by_name):
             return None
+        if self._journal.trails is not None:
+            join(by_name, fields)
         guard = self._shared.guard
         try:
             guard.check_sender("POST", by_name)
@@ -106,7 +109,8 @@ class Express:
         destination = order.destination
         if self._shortcut.destinations.get(destination.path) is not destination:
             return  # of a version that was let go since the head was read
-        if len(head) <= _LONGEST_KEPT and b"x-request-id" not in order.fields:  # what names itself comes only once
+        names_itself = b"x-request-id" in order.fields or b"traceparent" in order.fields  # and so comes only once
+        if len(head) <= _LONGEST_KEPT and not names_itself:
             if len(self.heads) >= _KEPT:
                 self.heads.clear()
             self.heads[head] = order, length
@@ -128,7 +132,7 @@ class Express:
         if error is None:
             return None
         predictor.counts.passed("fail", 1, time.perf_counter() - started)
-        return self.ended(order, error, started)
+        return self.ended(order, error, started, address)
 
     def answer(
         self,
@@ -145,7 +149,7 @@ class Express:
         `started` is when its head was here, on the clock of `time.perf_counter`; `gone` is as `Batcher.put` has it.
         Returns False, with nothing done, for a request that takes longer than may be spent at once.
         """
-        errand = _Errand(self._shared.metrics, self._journal, order, self._ticket(order, started), send)
+        errand = _Errand(self._shared.metrics, self._journal, order, self._ticket(order, started, address), send)
         key = order.key
         try:
             if key is not None:
@@ -155,7 +159,10 @@ class Express:
             try:
                 work = order.read(body)
             finally:
-                spending.spent(order.caller(address), time.perf_counter() - began)
+                errand.asked = time.perf_counter()
+                spending.spent(order.caller(address), errand.asked - began)
+                if errand.ticket.trail is not None:
+                    errand.ticket.trail.stage("read", began, errand.asked)
             if work is None:
                 if key is not None:
                     key.give_back()
@@ -184,16 +191,16 @@ class Express:
         """So many bytes from an address are held no more."""
         self._shared.bodies.give(address, length)
 
-    def ended(self, order: Order, error: DigitscopeError, started: float) -> Answer:
+    def ended(self, order: Order, error: DigitscopeError, started: float, address: str | None) -> Answer:
         """The answer to a request that ended before it could be answered, which is counted."""
-        ticket = self._ticket(order, started)
+        ticket = self._ticket(order, started, address)
         answer = refusal(error, self._shared.metrics)
         answer.raw_headers += ticket.headers
         ticket.end(order.destination.route.path, answer.status_code, order.key)
         return answer
 
-    def _ticket(self, order: Order, started: float) -> Ticket:
-        return self._journal.ticket(order.fields, "POST", order.destination.path, started)
+    def _ticket(self, order: Order, started: float, address: str | None) -> Ticket:
+        return self._journal.ticket(order.fields, "POST", order.destination.path, started, address)
 
     def unread(self, status: int, reason: str = "Malformed") -> None:
         """Counts what came and could not be read, by the status that it is answered by."""
@@ -208,9 +215,10 @@ class Express:
 class _Errand:
     """A request on its way: what receives its prediction, and sends its answer."""
 
-    __slots__ = ("_journal", "_metrics", "_order", "_send", "_ticket", "work")
+    __slots__ = ("_journal", "_metrics", "_order", "_send", "asked", "ticket", "work")
 
     work: Work
+    asked: float  # when it had been read
 
     def __init__(
         self, metrics: Metrics, journal: Journal, order: Order, ticket: Ticket, send: Callable[[Answer], None]
@@ -218,7 +226,7 @@ class _Errand:
         self._metrics = metrics
         self._journal = journal
         self._order = order
-        self._ticket = ticket
+        self.ticket = ticket
         self._send = send
 
     def done(self) -> bool:
@@ -226,6 +234,8 @@ class _Errand:
 
     def set_result(self, prediction: Prediction, /) -> None:
         try:
+            if self.ticket.trail is not None:
+                self.work.predictor.tell(self.ticket.trail, prediction, self.asked)
             answer = self.work.answer(prediction)
         except Exception as error:  # whatever it is
             self.set_exception(error)
@@ -233,7 +243,7 @@ class _Errand:
             self._end(answer)
 
     def set_exception(self, error: Exception, /) -> None:
-        token = TICKET.set(self._ticket)
+        token = TICKET.set(self.ticket)
         try:
             if isinstance(error, DigitscopeError):
                 answer = refusal(error, self._metrics)
@@ -245,6 +255,6 @@ class _Errand:
         self._end(answer)
 
     def _end(self, answer: Answer) -> None:
-        answer.raw_headers += self._ticket.headers
+        answer.raw_headers += self.ticket.headers
         self._send(answer)
-        self._ticket.end(self._order.destination.route.path, answer.status_code, self._order.key)
+        self.ticket.end(self._order.destination.route.path, answer.status_code, self._order.key)

@@ -22,10 +22,11 @@ def _one_sentence(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def with_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Adds the id of the request that is being answered."""
+    """Adds the ids of the request that is being answered: its own, and those of its trace if it has one."""
     ticket = TICKET.get(None)
     if ticket is not None:
-        event.setdefault("request_id", ticket.id.decode())
+        for name, value in ticket.ids().items():
+            event.setdefault(name, value)
     return event
 
 

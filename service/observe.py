@@ -19,6 +19,7 @@ from service.refusal import STATUSES, TOO_LATE, failure, refusal
 from service.shield import HEADERS, shielded
 from service.state import State
 from service.thin import Shortcut
+from service.trail import TRAIL, join
 
 _PRIVATE: Header = (b"cache-control", b"private")  # an answer to a key is for no cache that others share
 
@@ -44,10 +45,14 @@ class Observe:
             return
         started = scope.setdefault(STARTED, time.perf_counter())
         fields = dict(scope["headers"])
-        ticket = self._journal.ticket(fields, scope["method"], scope["path"], started)
-        TICKET.set(ticket)
         client = scope.get("client")
-        CALLER.set(caller_of(client[0]) if client else None)
+        caller = caller_of(client[0]) if client else None
+        CALLER.set(caller)
+        if self._journal.trails is not None:
+            join(fields, scope["headers"])
+        ticket = self._journal.ticket(fields, scope["method"], scope["path"], started, caller)
+        TICKET.set(ticket)
+        TRAIL.set(ticket.trail)
         sending = _Sending(send, ticket.headers, scope)
         guard, key = self._shared.guard, None
         refused_at = UNKNOWN

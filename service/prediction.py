@@ -20,7 +20,12 @@ class Run:
         digits: of each image the one with the largest probability: always the best guess; int64 (n,).
         largest, confidences: the logit and the probability of that digit, float32 (n,) each.
         reasons: why images are rejected.
+        requests: how many share it.
+        began, ended: when it did, on the clock of `time.perf_counter`.
     """
+
+    requests = 1
+    began = ended = 0.0
 
     def __init__(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32], reasons: Reasons = ()) -> None:
         self.logits = logits
@@ -56,34 +61,41 @@ def _starts(count: int) -> NDArray[np.int64]:
 
 
 class Prediction:
-    """The answers to one request's images: a part of a run."""
+    """The answers to one request's images: a part of a run.
 
-    __slots__ = ("_run", "_start", "_stop")
+    Attributes:
+        run: the whole of it.
+    """
+
+    __slots__ = ("_start", "_stop", "run")
 
     def __init__(self, run: Run, start: int, stop: int) -> None:
-        self._run = run
+        self.run = run
         self._start = start
         self._stop = stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
 
     @property
     def logits(self) -> NDArray[np.float32]:
         """Float32 (n, 10)."""
-        return self._run.logits[self._start : self._stop]
+        return self.run.logits[self._start : self._stop]
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
         """Float32 (n, 10)."""
-        return self._run.probabilities[self._start : self._stop]
+        return self.run.probabilities[self._start : self._stop]
 
     @property
     def reasons(self) -> Reasons:
         """Why images are rejected."""
-        return self._run.reasons[self._start : self._stop]
+        return self.run.reasons[self._start : self._stop]
 
     @property
     def json(self) -> list[bytes]:
         """Each image's answer as a JSON object: digit, confidence, rejected, reason, probabilities."""
-        return self._run.json[self._start : self._stop]
+        return self.run.json[self._start : self._stop]
 
 
 def joined(parts: list[Prediction]) -> Prediction:
@@ -95,4 +107,5 @@ def joined(parts: list[Prediction]) -> Prediction:
         np.concatenate([part.probabilities for part in parts]),
         [reason for part in parts for reason in part.reasons or [None] * len(part.logits)],
     )
+    run.began, run.ended = parts[0].run.began, parts[-1].run.ended
     return Prediction(run, 0, len(run.logits))

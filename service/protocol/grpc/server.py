@@ -25,6 +25,7 @@ from service.protocol.grpc.codes import CODES
 from service.protocol.grpc.methods import METHODS, Message
 from service.refusal import FAILURE, STATUSES, TOO_LATE, note, pause, sentence
 from service.state import State
+from service.trail import TRAIL, join
 
 _GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
 _STREAMS = 128  # calls at once on a connection; more wait in the client
@@ -115,6 +116,7 @@ class _Handler:
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
         self._route = ROUTES[method.name]
+        self._name = f"{_SERVICE.full_name}/{method.name}"
         self._state = state
         self._journal = journal
         self._resting = resting
@@ -128,7 +130,7 @@ class _Handler:
     async def _unary(self, data: bytes, call: ServicerContext) -> bytes:
         outcome = await self._outcome(data, call)
         if outcome.answer is None:
-            await call.abort(outcome.code, outcome.sentence, outcome.metadata())  # raises
+            await _abort(call, outcome)  # raises
         return outcome.serialized()
 
     async def _stream(self, requests: AsyncIterator[bytes], call: ServicerContext) -> AsyncIterator[bytes]:
@@ -141,7 +143,7 @@ class _Handler:
                 self._resting.discard(stream)
                 outcome = await self._outcome(data, call)
                 if outcome.code in _NOT_LET_IN:
-                    await call.abort(outcome.code, outcome.sentence)  # raises
+                    await _abort(call, outcome)  # raises
                 if outcome.answer is None:
                     outcome = _Outcome(pb.ModelStreamInferResponse(error_message=outcome.sentence))
                 yield outcome.serialized()
@@ -155,14 +157,20 @@ class _Handler:
             self._resting.discard(stream)
         if begun.is_set():
             ended = _Outcome(None, grpc.StatusCode.UNAVAILABLE, "the service ends", 1.0)
-            await call.abort(ended.code, ended.sentence, ended.metadata())
+            await _abort(call, ended)
 
     async def _outcome(self, data: bytes, call: ServicerContext) -> _Outcome:
-        fields = _fields(call) if self._state.guard.keys else {}
-        ticket = self._journal.ticket(fields, "POST", self._route, time.perf_counter())  # over HTTP/2 it is one
+        fields = _fields(call) if self._state.guard.keys or self._journal.trails is not None else {}
+        caller = _caller(call.peer())
+        CALLER.set(caller)
+        started = time.perf_counter()
+        ticket = self._journal.ticket(fields, "POST", self._route, started, caller, self._name)  # over HTTP/2 it is one
         TICKET.set(ticket)
-        CALLER.set(_caller(call.peer()))
-        status = 500
+        TRAIL.set(ticket.trail)
+        if ticket.trail is not None:
+            name, value = ticket.trail.header
+            call.set_trailing_metadata(((name.decode(), value.decode()),))  # of a stream, what its last request left
+        status, code = 500, grpc.StatusCode.INTERNAL
         key: Key | None = None
         try:
             if self._state.guard.keys:
@@ -172,20 +180,20 @@ class _Handler:
                     answer = await self._run(self._state, self._read(data), call)
             except TimeoutError as error:
                 raise DeadlineError(TOO_LATE) from error
-            status = 200
+            status, code = 200, grpc.StatusCode.OK
             return _Outcome(answer)
         except DigitscopeError as error:
-            status = STATUSES[type(error)]
+            status, code = STATUSES[type(error)], CODES[type(error)]
             note(error, self._state.metrics)
-            return _Outcome(None, CODES[type(error)], sentence(error), pause(error))
+            return _Outcome(None, code, sentence(error), pause(error))
         except asyncio.CancelledError:  # by the caller, or because the deadline passed or the service ends
-            status = _GONE
+            status, code = _GONE, grpc.StatusCode.CANCELLED
             raise
         except Exception as error:  # whatever it is
             self._journal.failed(error)
-            return _Outcome(None, grpc.StatusCode.INTERNAL, FAILURE)
+            return _Outcome(None, code, FAILURE)
         finally:
-            ticket.end(self._route, status, key)
+            ticket.end(self._route, status, key, code.name)
 
     def _admitted(self, fields: dict[bytes, bytes]) -> Key | None:
         key = self._state.guard.key(self._route, fields)
@@ -202,11 +210,18 @@ class _Handler:
             raise MalformedError(f"the message is no {self._request.DESCRIPTOR.name}") from error
 
 
+async def _abort(call: ServicerContext, outcome: _Outcome) -> None:
+    await call.abort(outcome.code, outcome.sentence, (*(call.trailing_metadata() or ()), *outcome.metadata()))
+
+
 def _fields(call: ServicerContext) -> dict[bytes, bytes]:
-    return {
-        name.encode(): value.encode() if isinstance(value, str) else value
+    sent = [
+        (name.encode(), value.encode() if isinstance(value, str) else value)
         for name, value in call.invocation_metadata() or ()
-    }
+    ]
+    fields = dict(sent)
+    join(fields, sent)
+    return fields
 
 
 def _caller(peer: str) -> str | None:
