@@ -81,11 +81,10 @@ def _endpoint(url: str) -> str | None:
 
 
 def _resource() -> Resource:
-    named = Resource.create()
-    own = {SERVICE_NAME: "digitscope", SERVICE_VERSION: service.__version__}
-    if not str(named.attributes[SERVICE_NAME]).startswith("unknown_service"):
-        del own[SERVICE_NAME]
-    return Resource(own).merge(named) if SERVICE_NAME not in own else named.merge(Resource(own))
+    """What OpenTelemetry's variables say that this is, and else what it is."""
+    known = Resource({SERVICE_VERSION: service.__version__}).merge(Resource.create())
+    is_named = not str(known.attributes[SERVICE_NAME]).startswith("unknown_service")
+    return known if is_named else known.merge(Resource({SERVICE_NAME: "digitscope"}))
 
 
 class _Seldom(logging.Filter):
@@ -168,7 +167,6 @@ def _of_request(fields: Mapping[bytes, bytes], method: str, path: str) -> dict[s
         "http.request.method": _method(method, "_OTHER"),
         "url.path": path[:_LONGEST],
         "url.scheme": "http",
-        "network.protocol.version": "1.1",
     }
     if method not in _METHODS:
         facts["http.request.method_original"] = method[:_LONGEST]
