@@ -1,4 +1,4 @@
-"""What is kept of every request: its id, its count, its time; where they are asked for, a line in the log and a trail."""
+"""What is kept of every request: its id, its count, its time; where they are asked for a log line and a trail."""
 
 import itertools
 import re
