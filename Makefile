@@ -45,7 +45,7 @@ lock: $(STAMP)-train-dev ## lock what the images install, with hashes (ARGS='--u
 	@cd deploy/locks && for lock in build cpu gpu; do \
 	  UV_CUSTOM_COMPILE_COMMAND='make lock' ../../$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url $(ARGS) -o $$lock.txt \
-	    $$(test -f $$lock.in && echo $$lock.in || echo ../../pyproject.toml --extra $$lock --extra grpc) || exit; \
+	    $$(test -f $$lock.in && echo $$lock.in || echo ../../pyproject.toml --extra $$lock --extra grpc --extra traces) || exit; \
 	done
 
 clean: ## remove the environment and what tools left

@@ -21,9 +21,14 @@ from benchmarks.peer import PEERS
 from benchmarks.plan import peer_server, service_server
 from benchmarks.processes import processes_of
 from benchmarks.server import Running, Server, run_server, wait_for_answer
+from benchmarks.sink import sink
 from benchmarks.wrk import run_wrk
 
 _CONNECTIONS = 64
+_TRACED: dict[str, dict[str, str]] = {
+    "all traced": {},
+    "one in a hundred traced": {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
+}
 _PLAIN, _PNG, _RAW, _TWO = "plain FastAPI, upload", "png", "raw", "raw, 2 workers"
 
 
@@ -48,9 +53,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2, help="of each server in each round")
     parser.add_argument("--before", type=Path, help="another checkout of this project, to be compared with")
+    parser.add_argument("--traces", action="store_true", help="also with traces (extra traces)")
     options = parser.parse_args()
     try:
-        rounds = measure(_asked(choose_cpus(), options.before), options.rounds, options.seconds)
+        with sink() as collector:
+            asked = _asked(choose_cpus(), options.before, collector if options.traces else None)
+            rounds = measure(asked, options.rounds, options.seconds)
     except BenchmarkError as error:
         print(f"cost: {error}", file=sys.stderr)
         return 1
@@ -58,7 +66,7 @@ def main() -> int:
     return 0
 
 
-def _asked(cpus: Cpus, before: Path | None) -> dict[str, _Asked]:
+def _asked(cpus: Cpus, before: Path | None, collector: str | None) -> dict[str, _Asked]:
     plain = PEERS[0]
     plain.install()
     own = service_server("digitscope", "digitscope", cpus.server)
@@ -74,6 +82,10 @@ def _asked(cpus: Cpus, before: Path | None) -> dict[str, _Asked]:
         command = (own.command[0], "-P", *own.command[1:])
         old = replace(own, name="before", command=command, environment={"PYTHONPATH": str(before.resolve())})
         asked |= {f"{name}, before": replace(asked[name], server=old) for name in (_PNG, _RAW)}
+    if collector is not None:
+        for name, variables in _TRACED.items():
+            traced = service_server(name, name, cpus.server, "--traces", collector)
+            asked[f"{_RAW}, {name}"] = replace(asked[_RAW], server=replace(traced, environment=variables))
     return asked
 
 
@@ -134,6 +146,11 @@ def write_table(rounds: Sequence[Mapping[str, Cost]]) -> str:
         (f"{name}, before / after", ratios(servers[f"{name}, before"], servers[name]))
         for name in (_PNG, _RAW)
         if f"{name}, before" in servers
+    ]
+    told += [
+        (f"{name} / {_RAW}", ratios(servers[name], servers[_RAW]))
+        for name in (f"{_RAW}, {traced}" for traced in _TRACED)
+        if name in servers
     ]
     return "\n".join([*lines, "", *(f"- {what}: {spread(values)}" for what, values in told)])
 

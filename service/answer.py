@@ -54,7 +54,7 @@ class Answer(Response):
 
     Attributes:
         own_headers: those that it has beside its length.
-        request_id: of the request that it is the answer to, where that is sent past ASGI.
+        added: what else stands in its head where it is sent past ASGI, as it goes over the wire.
     """
 
     body: bytes
@@ -64,7 +64,7 @@ class Answer(Response):
         self.body = body
         self.background = None
         self.own_headers = headers
-        self.request_id = b""
+        self.added = b""
 
     @cached_property
     def raw_headers(self) -> list[Header]:  # type: ignore[override]

@@ -52,6 +52,7 @@ from service.settings import Settings
 from service.state import Served, State
 from service.tally import Tally
 from service.thin import Destination, Shortcut, ThinRoute
+from service.trail import Trails
 
 
 class Application(FastAPI):
@@ -60,6 +61,7 @@ class Application(FastAPI):
     Attributes:
         express: answers past it what needs nothing of ASGI, where the server knows of it.
         channel: leads to the parent of this process, if it is one of several workers.
+        journal: what is kept of every request.
         own_routes: all routes but FastAPI's own.
     """
 
@@ -68,6 +70,7 @@ class Application(FastAPI):
     express: Express
     shortcut: Shortcut
     channel: Channel | None
+    journal: Journal
     own_routes: list[BaseRoute]
     shares_ports: bool  # with the other workers
 
@@ -181,13 +184,13 @@ def create_app(
     guard = _guard(settings, keyring.keys if keyring else (), paths)
     state = app.state.digitscope = State(settings, metrics, guard=guard, keyring=keyring)
     app.channel = channel
+    app.journal = journal = Journal(state)
     app.shares_ports = tally is not None
     app.add_exception_handler(DigitscopeError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_middleware(BodyLimit, max_body=settings.max_body)
     app.shortcut = Shortcut()
-    journal = Journal(state)
     app.front = Observe(app.beneath, app.shortcut, state, journal)
     app.entrance = _opened(app.front, state, journal) if settings.allow_origin else app.front
     app.express = Express(app.shortcut, state, journal)
@@ -225,19 +228,32 @@ async def _lifespan(app: Application) -> AsyncIterator[None]:
 
     exchange = Exchange(state, at_first(state.settings, app.channel), swapped)
     await exchange.start()
-    async with controlled(state, exchange, app.channel, rekeyed), _grpc(state, shared=app.shares_ports):
+    async with (
+        _followed(state.settings.traces) as app.journal.trails,
+        controlled(state, exchange, app.channel, rekeyed),
+        _grpc(state, app.journal, shared=app.shares_ports),
+    ):
         yield
+    app.journal.trails = None
     exchange.end()
     app.shortcut.destinations = {}
     app.express.heads.clear()
 
 
-def _grpc(state: State, *, shared: bool) -> AbstractAsyncContextManager[None]:
+def _followed(url: str | None) -> AbstractAsyncContextManager[Trails | None]:
+    if url is None:
+        return nullcontext()
+    from service.telemetry import followed  # noqa: PLC0415 — of an extra
+
+    return followed(url)
+
+
+def _grpc(state: State, journal: Journal, *, shared: bool) -> AbstractAsyncContextManager[None]:
     if not state.settings.grpc_port:
         return nullcontext()
     from service.protocol.grpc.server import grpc_server  # noqa: PLC0415 — of an extra
 
-    return grpc_server(state, shared=shared)
+    return grpc_server(state, journal, shared=shared)
 
 
 def _shortcuts(served: Served) -> dict[str, Destination]:

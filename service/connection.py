@@ -44,7 +44,7 @@ class Connection(Watched):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
         if self._order is not None:
-            self._express.ended(self._order, GoneError("the caller has gone"), self._started)
+            self._express.ended(self._order, GoneError("the caller has gone"), self._started, self._address)
             self._order = None
         self._lost = True
         self.pipeline.clear()  # nobody waits for those any more
@@ -93,7 +93,7 @@ class Connection(Watched):
         elif (refusal := self._hold(self._size())) is not None:
             self._let_go()
             self._order, self._turned_away, self._body = None, order, []
-            self._send(self._express.ended(order, refusal, self._started))
+            self._send(self._express.ended(order, refusal, self._started, self._address))
 
     def _is_known(self, data: bytes) -> bool:
         """Whether data is one whole request whose head has been parsed before; if so, it is answered."""

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.call import STARTED
+from service.caller import caller_of
 from service.errors import DigitscopeError, ForbiddenError
 from service.journal import Journal
 from service.metrics import UNKNOWN
@@ -20,7 +21,14 @@ from service.shield import shielded
 from service.state import State
 
 _METHODS = ("GET", "HEAD", "POST")
-_READ = ("Retry-After", "WWW-Authenticate", "X-Request-ID", "Inference-Header-Content-Length", "X-Digitscope-Model")
+_READ = (
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-ID",
+    "Traceresponse",
+    "Inference-Header-Content-Length",
+    "X-Digitscope-Model",
+)
 _METHOD = b"access-control-request-method"
 _PRIVATE_NETWORK = b"access-control-request-private-network"
 
@@ -46,14 +54,16 @@ class Opened:
 
     async def _preflight(self, fields: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send) -> None:
         started = scope.setdefault(STARTED, time.perf_counter())
-        request_id = self._journal.identify(fields)
+        client = scope.get("client")
+        caller = caller_of(client[0]) if client else None
+        ticket = self._journal.ticket(fields, "OPTIONS", scope["path"], started, caller)
         status = 500
 
         async def shielding(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = shielded([*message["headers"], (b"x-request-id", request_id)])
+                message["headers"] = shielded([*message["headers"], *ticket.headers])
             await send(message)
 
         try:
@@ -62,8 +72,7 @@ class Opened:
         except DigitscopeError as error:
             await refusal(error, self._shared.metrics)(scope, receive, shielding)
         finally:
-            route = self._shared.guard.route(scope["path"]) or UNKNOWN
-            self._journal.ended(request_id, route, "OPTIONS", scope["path"], status, started)
+            ticket.end(self._shared.guard.route(scope["path"]) or UNKNOWN, status)
 
     def _check(self, fields: Mapping[bytes, bytes]) -> None:
         """Sees that what a page is about to ask may be asked.

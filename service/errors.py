@@ -17,7 +17,8 @@
     ├── EngineError             the engine failed while it ran
     ├── ModelError              a model or its manifest is not what it must be; it is not served
     ├── ProviderError           an execution provider was asked for by name and cannot be used
-    └── AddressError            an address or a port cannot be listened on
+    ├── AddressError            an address or a port cannot be listened on
+    └── TelemetryError          where traces are to be sent is said in a way that has no meaning
 
 Each message is one sentence that may be shown to anybody.
 """
@@ -101,3 +102,7 @@ class ProviderError(DigitscopeError):
 
 class AddressError(DigitscopeError):
     """An address or a port cannot be listened on."""
+
+
+class TelemetryError(DigitscopeError):
+    """Where traces are to be sent is said in a way that has no meaning."""

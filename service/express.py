@@ -13,7 +13,7 @@ from service.call import Head, declared_length, media_type, time_allowed
 from service.errors import DigitscopeError, OverloadedError
 from service.image import PIXELS
 from service.intake import PREPARED
-from service.journal import REQUEST_ID, Journal
+from service.journal import TICKET, Journal, Ticket
 from service.keys import Key
 from service.metrics import UNKNOWN, Metrics
 from service.origin import of_browser
@@ -21,6 +21,7 @@ from service.prediction import Prediction
 from service.refusal import failure, refusal
 from service.state import State
 from service.thin import Destination, Reader, Shortcut, Work
+from service.trail import join
 
 _LONGEST = 2**18  # bytes of a body; more do not come in one read
 _KEPT = 1024  # heads
@@ -90,6 +91,8 @@ class Express:
         by_name = dict(fields)
         if declared_length(by_name.get(b"content-length", b"")) > self.longest or of_browser(by_name):
             return None
+        if self._journal.trails is not None:
+            join(by_name, fields)
         guard = self._shared.guard
         try:
             guard.check_sender("POST", by_name)
@@ -108,7 +111,8 @@ class Express:
             return  # of a version that was let go since the head was read
         if order.key is not None and order.key not in self._shared.guard.keys:
             return  # nor is it known any more
-        if len(head) <= _LONGEST_KEPT and b"x-request-id" not in order.fields:  # what names itself comes only once
+        names_itself = b"x-request-id" in order.fields or b"traceparent" in order.fields  # and so comes only once
+        if len(head) <= _LONGEST_KEPT and not names_itself:
             if len(self.heads) >= _KEPT:
                 self.heads.clear()
             self.heads[head] = order, length
@@ -130,7 +134,7 @@ class Express:
         if error is None:
             return None
         predictor.counts.passed("fail", 1, time.perf_counter() - started)
-        return self.ended(order, error, started)
+        return self.ended(order, error, started, address)
 
     def answer(
         self,
@@ -147,7 +151,8 @@ class Express:
         `started` is when its head was here, on the clock of `time.perf_counter`; `gone` is as `Batcher.put` has it.
         Returns False, with nothing done, for a request that takes longer than may be spent at once.
         """
-        errand = _Errand(self._shared.metrics, self._journal, order, started, send)
+        ticket = self._ticket(order, started, address)
+        errand = _Errand(self._shared.metrics, self._journal, order, ticket, send)
         key = order.key
         try:
             if key is not None:
@@ -160,6 +165,8 @@ class Express:
             finally:
                 read = time.perf_counter()
                 spending.spent(caller, read - began)
+                if ticket.trail is not None:
+                    ticket.trail.stage("read", began, read)
             if work is None:
                 if key is not None:
                     key.give_back()
@@ -187,13 +194,16 @@ class Express:
         """So many bytes from an address are held no more."""
         self._shared.bodies.give(address, length)
 
-    def ended(self, order: Order, error: DigitscopeError, started: float) -> Answer:
+    def ended(self, order: Order, error: DigitscopeError, started: float, address: str | None) -> Answer:
         """The answer to a request that ended before it could be answered, which is counted."""
-        request_id = self._journal.identify(order.fields)
+        ticket = self._ticket(order, started, address)
         answer = refusal(error, self._shared.metrics)
-        answer.request_id = request_id
-        _end(self._journal, request_id, order, answer.status_code, started)
+        answer.added = ticket.written
+        ticket.end(order.destination.route.path, answer.status_code, order.key)
         return answer
+
+    def _ticket(self, order: Order, started: float, address: str | None) -> Ticket:
+        return self._journal.ticket(order.fields, "POST", order.destination.path, started, address)
 
     def unread(self, status: int, reason: str = "Malformed") -> None:
         """Counts what came and could not be read, by the status that it is answered by."""
@@ -208,17 +218,16 @@ class Express:
 class _Errand:
     """A request on its way: what receives its prediction, counts it, and sends its answer."""
 
-    __slots__ = ("_began", "_journal", "_metrics", "_order", "_request_id", "_send", "_started", "_work")
+    __slots__ = ("_began", "_journal", "_metrics", "_order", "_send", "_ticket", "_work")
 
     def __init__(
-        self, metrics: Metrics, journal: Journal, order: Order, started: float, send: Callable[[Answer], None]
+        self, metrics: Metrics, journal: Journal, order: Order, ticket: Ticket, send: Callable[[Answer], None]
     ) -> None:
-        self._started = started
         self._metrics = metrics
         self._journal = journal
         self._order = order
+        self._ticket = ticket
         self._send = send
-        self._request_id = journal.identify(order.fields)
         self._work: Work | None = None  # as long as its prediction is waited for
 
     def begin(self, work: Work, now: float) -> None:
@@ -230,7 +239,10 @@ class _Errand:
 
     def set_result(self, prediction: Prediction, /) -> None:
         try:
-            answer = self._waited("success").answer(prediction)
+            work = self._waited("success")
+            if self._ticket.trail is not None:
+                work.predictor.tell(self._ticket.trail, prediction, self._began)
+            answer = work.answer(prediction)
         except Exception as error:  # whatever it is
             self.set_exception(error)
         else:
@@ -245,7 +257,7 @@ class _Errand:
     def set_exception(self, error: Exception, /) -> None:
         if self._work is not None:
             self._waited("fail")
-        token = REQUEST_ID.set(self._request_id)
+        token = TICKET.set(self._ticket)
         try:
             if isinstance(error, DigitscopeError):
                 answer = refusal(error, self._metrics)
@@ -253,15 +265,10 @@ class _Errand:
                 self._journal.failed(error)
                 answer = failure()
         finally:
-            REQUEST_ID.reset(token)
+            TICKET.reset(token)
         self._end(answer)
 
     def _end(self, answer: Answer) -> None:
-        answer.request_id = self._request_id
+        answer.added = self._ticket.written
         self._send(answer)
-        _end(self._journal, self._request_id, self._order, answer.status_code, self._started)
-
-
-def _end(journal: Journal, request_id: bytes, order: Order, status: int, started: float) -> None:
-    name = None if order.key is None else order.key.name
-    journal.ended(request_id, order.destination.route.path, "POST", order.destination.path, status, started, name)
+        self._ticket.end(self._order.destination.route.path, answer.status_code, self._order.key)

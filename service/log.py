@@ -7,7 +7,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from service import errors
-from service.journal import REQUEST_ID
+from service.journal import TICKET
 from service.settings import Settings
 
 
@@ -22,10 +22,11 @@ def _one_sentence(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def with_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Adds the id of the request that is being answered."""
-    request_id = REQUEST_ID.get(None)
-    if request_id is not None:
-        event.setdefault("request_id", request_id.decode())
+    """Adds the ids of the request that is being answered: its own, and those of its trace if it has one."""
+    ticket = TICKET.get(None)
+    if ticket is not None:
+        for name, value in ticket.ids().items():
+            event.setdefault(name, value)
     return event
 
 

@@ -26,7 +26,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 STATUSES = (200, 304, 400, 401, 403, 404, 405, 408, 413, 415, 429, 499, 500, 503, 504, 0)  # 0 is any other
 REASONS = (
     "Malformed", "Unknown", "Method", "TooLarge", "NotAPicture", "Overloaded", "Deadline", "Gone", "NotReady", "Engine",
-    "Model", "Provider", "Address", "Unauthenticated", "Forbidden", "Limited", "Version", "Slow",
+    "Model", "Provider", "Address", "Unauthenticated", "Forbidden", "Limited", "Version", "Slow", "Telemetry",
 )  # fmt: skip
 STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")  # of a request
 RUN_STAGES = STAGES[3:]  # of a run of the engine

@@ -13,12 +13,13 @@ from service.call import LIMIT, STARTED, Call, limited, time_allowed
 from service.caller import CALLER, caller_of
 from service.errors import DeadlineError, DigitscopeError, GoneError
 from service.guard import KEY
-from service.journal import REQUEST_ID, Journal
+from service.journal import TICKET, Journal
 from service.metrics import UNKNOWN
 from service.refusal import STATUSES, TOO_LATE, failure, refusal
 from service.shield import HEADERS, shielded
 from service.state import State
 from service.thin import Shortcut
+from service.trail import TRAIL, join
 
 _PRIVATE: Header = (b"cache-control", b"private")  # an answer to a key is for no cache that others share
 
@@ -44,11 +45,15 @@ class Observe:
             return
         started = scope.setdefault(STARTED, time.perf_counter())
         fields = dict(scope["headers"])
-        request_id = self._journal.identify(fields)
-        REQUEST_ID.set(request_id)
         client = scope.get("client")
-        CALLER.set(caller_of(client[0]) if client else None)
-        sending = _Sending(send, (b"x-request-id", request_id), scope)
+        caller = caller_of(client[0]) if client else None
+        CALLER.set(caller)
+        if self._journal.trails is not None:
+            join(fields, scope["headers"])
+        ticket = self._journal.ticket(fields, scope["method"], scope["path"], started, caller)
+        TICKET.set(ticket)
+        TRAIL.set(ticket.trail)
+        sending = _Sending(send, ticket.headers, scope)
         guard, key = self._shared.guard, None
         refused_at = UNKNOWN
         try:
@@ -76,8 +81,7 @@ class Observe:
             await failure()(scope, receive, sending)
         finally:
             route = getattr(scope.get("route"), "path", refused_at)
-            name = None if key is None else key.name
-            self._journal.ended(request_id, route, scope["method"], scope["path"], sending.status or 500, started, name)
+            ticket.end(route, sending.status or 500, key)
 
     async def _answer(
         self, scope: Scope, receive: Receive, sending: "_Sending", fields: dict[bytes, bytes]
@@ -111,10 +115,10 @@ class _Sending:
 
     __slots__ = ("_scope", "_send", "headers", "status")
 
-    def __init__(self, send: Send, header: Header, scope: Scope) -> None:
+    def __init__(self, send: Send, headers: list[Header], scope: Scope) -> None:
         self._send = send
         self._scope = scope
-        self.headers = [header]
+        self.headers = headers
         self.status = 0
 
     async def __call__(self, message: Message) -> None:

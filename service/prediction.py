@@ -19,7 +19,12 @@ class Run:
         logits, probabilities: float32 (n, 10) each.
         reasons: why images are rejected.
         unseen: the images, as long as it is still to be seen whether any is to be rejected.
+        requests: how many share it.
+        began, ended: when it did, on the clock of `time.perf_counter`.
     """
+
+    requests = 1
+    began = ended = 0.0
 
     def __init__(
         self,
@@ -89,6 +94,9 @@ class Prediction:
         self._start = start
         self._stop = stop
 
+    def __len__(self) -> int:
+        return self._stop - self._start
+
     @property
     def logits(self) -> NDArray[np.float32]:
         """Float32 (n, 10)."""
@@ -123,4 +131,5 @@ def joined(parts: list[Prediction]) -> Prediction:
         else [reason for part in parts for reason in part.reasons or [None] * len(part.logits)],
         np.concatenate(unseen) if len(unseen) == len(parts) else None,
     )
+    run.began, run.ended = parts[0].run.began, parts[-1].run.ended
     return Prediction(run, 0, len(run.logits))

@@ -34,6 +34,7 @@ from service.prediction import Prediction, Run, joined
 from service.rejection import Gates, Reasons
 from service.runtime import CPU
 from service.settings import Settings
+from service.trail import TRAIL, Trail, staged
 from service.workshop import Workshop
 
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
@@ -71,6 +72,12 @@ class Predictor:
         self.model_name = {"name": engine.manifest.name, "version": engine.manifest.version}
         self.model_json = to_json(self.model_name)
         self.similarity = Similarity(engine, settings.models / engine.manifest.name / engine.manifest.version)
+        self._facts: dict[str, str | int] = {
+            "digitscope.model": engine.manifest.name,
+            "digitscope.model.version": engine.manifest.version,
+            "digitscope.provider": engine.provider,
+            "digitscope.precision": engine.precision,
+        }
         self._executor = executor
         self._max_pixels = settings.max_pixels
         max_batch = settings.max_batch or (_CPU_BATCH if engine.provider == CPU else SIZES[-1])
@@ -140,6 +147,7 @@ class Predictor:
         """
         return self._reading.place(len(sizes))
 
+    @staged("read")
     async def read(self, data: bytes, preprocess: Preprocess, gone: Callable[[], bool] | None = None) -> Seen:
         """What the network sees of a picture's bytes; `gone` as `Batcher.submit` has it.
 
@@ -159,6 +167,7 @@ class Predictor:
         with self._reading.counted(len(data) <= _SMALL_FILE):  # it has none yet as it seemed to be read at once
             return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), gone=gone)
 
+    @staged("read")
     async def find(self, data: bytes, gone: Callable[[], bool] | None = None) -> list[Found]:
         """The digits in a picture's bytes, left to right and top to bottom; `gone` as `Batcher.submit` has it.
 
@@ -204,6 +213,8 @@ class Predictor:
                 (pixels, reasons), size, deadline=deadline, gone=gone, caller=CALLER.get()
             )
             stage = "success"
+            if (trail := TRAIL.get()) is not None:
+                self.tell(trail, prediction, started)
             return prediction
         finally:
             self.counts.passed(stage, 1, time.perf_counter() - started)
@@ -228,6 +239,14 @@ class Predictor:
         size = len(pixels) // PIXELS
         self._batcher.put((pixels, reasons), size, receiver, deadline=deadline, gone=gone, caller=caller)
 
+    def tell(self, trail: Trail, prediction: Prediction, asked: float) -> None:
+        """Tells of a prediction, asked for at `asked` on the clock of `time.perf_counter`, that its answer is made."""
+        run = prediction.run
+        trail.stage("queue", asked, run.began)
+        facts = {"digitscope.images": len(prediction), "digitscope.batch.images": len(run.digits)}
+        trail.stage("run", run.began, run.ended, self._facts | facts | {"digitscope.batch.requests": run.requests})
+        trail.answering = time.perf_counter()
+
     async def inspect(
         self,
         pixels: Pixels,
@@ -246,6 +265,7 @@ class Predictor:
         """
         return await self.look(lambda: self.engine.inspect(as_images(pixels), names), deadline=deadline, gone=gone)
 
+    @staged("look", last=True)
     async def look(
         self,
         work: Callable[[], Result],
@@ -303,6 +323,7 @@ def _run(
         predictions.append(Prediction(run, start, stop))
         start = stop
     ended = time.perf_counter()
+    run.requests, run.began, run.ended = len(parts), started, ended
     seconds = ready - started, answered - ready, ended - answered
     metrics.ran(len(parts), run.digits, seconds, run.reasons, counts, run.confidences)
     return predictions

@@ -25,6 +25,7 @@ STATUSES: dict[type[DigitscopeError], int] = {
     errors.ModelError: 503,
     errors.ProviderError: 503,
     errors.AddressError: 503,
+    errors.TelemetryError: 503,
     errors.DeadlineError: 504,
 }
 """The status of each error, for those that a request can meet and those that keep the service from starting."""

@@ -19,8 +19,18 @@ def _parted(value: object) -> object:
 
 
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+")
+_COLLECTOR = re.compile(
+    r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[^\s?#@]*)?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?(/[^\s?#@]*)?"
+)
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
 """Several names with commas between them."""
+
+
+def _can_export() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:  # of what it is in
+        return False
 
 
 class Settings(BaseSettings):
@@ -148,6 +158,11 @@ class Settings(BaseSettings):
         description="seconds between the signal to end and the end itself, in which it is not ready but still serves",
     )
     access_log: bool = Field(default=False, description="log a line for each request")
+    traces: str | None = Field(
+        default=None,
+        description="where traces go, by OTLP over HTTP (extra traces): the URL of a collector, or env for what "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says; the other variables of OpenTelemetry hold for both",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="the least that is logged"
     )
@@ -189,6 +204,16 @@ class Settings(BaseSettings):
         if key and find_spec("model_signing") is None:
             raise PydanticCustomError("extra", "signatures need the extra signing: pip install 'digitscope[signing]'")
         return key
+
+    @field_validator("traces")
+    @classmethod
+    def _can_be_sent(cls, url: str | None) -> str | None:
+        if url and url != "env" and not _COLLECTOR.fullmatch(url):
+            said = "traces go to a URL such as http://collector:4318; keys go into OTEL_EXPORTER_OTLP_HEADERS"
+            raise PydanticCustomError("collector", said)
+        if url and not _can_export():
+            raise PydanticCustomError("extra", "traces need the extra traces: pip install 'digitscope[traces]'")
+        return url
 
     @field_validator("grpc_port")
     @classmethod

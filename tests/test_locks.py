@@ -29,7 +29,7 @@ def wanted(lock: str) -> list[Requirement]:
         return [Requirement(line) for line in lines if not line.startswith("#")]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    return [Requirement(each) for each in (*project["dependencies"], *extras[lock], *extras["grpc"])]
+    return [Requirement(each) for each in (*project["dependencies"], *extras[lock], *extras["grpc"], *extras["traces"])]
 
 
 @pytest.mark.parametrize("lock", ["build", "cpu", "gpu"])

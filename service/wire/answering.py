@@ -104,11 +104,11 @@ class Answering(Held):
         if not self._whole.is_closing():
             beginning = _beginning(answer.status_code, *self.server_state.default_headers, *answer.own_headers)
             self._whole.write_at_once(
-                b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b"
+                b"%bcontent-length: %d\r\n%b%b%b"
                 % (
                     beginning,
                     len(answer.body),
-                    answer.request_id,
+                    answer.added,
                     _GOES_ON if self._direct.keep_alive else _IS_LAST,
                     answer.body,
                 )

@@ -71,7 +71,7 @@ class Leaving(Answering):
         self._order = None
         if order is not None:
             self._direct.keep_alive = False
-            self._send(self._express.ended(order, error, self._started))
+            self._send(self._express.ended(order, error, self._started, self._address))
 
     def _end_work(self, seconds: float) -> None:
         """Has the application end what it has worked on for longer than that, and say that it is too late."""

@@ -21,6 +21,14 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert "- png, before / after: 1.8 (1.8–1.8)" in table and "- raw, before / after: 1 (1–1)" in table
 
 
+def test_what_is_traced_is_set_beside_what_is_not() -> None:
+    """Each way of tracing has its ratio, where it was measured."""
+    names = ("plain FastAPI, upload", "png", "raw", "raw, 2 workers")
+    measured = dict.fromkeys(names, Cost(50, 10)) | {"raw, all traced": Cost(150, 10)}
+    table = write_table([measured])
+    assert "- raw, all traced / raw: 3 (3–3)" in table and "in a hundred" not in table
+
+
 def test_nothing_is_compared_with_what_was_not_measured() -> None:
     """Without another checkout there are the two ratios that claims are about."""
     names = ("plain FastAPI, upload", "png", "raw", "raw, 2 workers")

@@ -22,6 +22,7 @@ CODES: dict[type[DigitscopeError], grpc.StatusCode] = {
     errors.ModelError: grpc.StatusCode.UNAVAILABLE,
     errors.ProviderError: grpc.StatusCode.UNAVAILABLE,
     errors.AddressError: grpc.StatusCode.UNAVAILABLE,
+    errors.TelemetryError: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """The code of each error, as `service.refusal` has the HTTP status of each."""

@@ -18,6 +18,7 @@ from grpc.aio import ServicerContext
 from service.caller import CALLER, caller_of
 from service.errors import AddressError, DeadlineError, DigitscopeError, MalformedError, OverloadedError
 from service.guard import KEY
+from service.journal import TICKET, Journal, Ticket
 from service.keys import Key
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
@@ -26,6 +27,7 @@ from service.protocol.grpc.methods import METHODS, Message
 from service.protocol.grpc.room import Room
 from service.refusal import FAILURE, STATUSES, TOO_LATE, note, pause, sentence
 from service.state import State
+from service.trail import TRAIL, join
 
 _GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
 _STREAMS = 128  # calls at once on a connection; more wait in the client
@@ -36,12 +38,11 @@ _IDLE = 60_000  # milliseconds that a connection may have no call under way
 _GONE = 499
 _NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-_access = structlog.get_logger("digitscope.access")
 _log = structlog.get_logger("digitscope")
 
 
 @asynccontextmanager
-async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
+async def grpc_server(state: State, journal: Journal, *, shared: bool) -> AsyncIterator[None]:
     """Answers on the settings' host and gRPC port meanwhile; `shared` with other processes on that port.
 
     Raises:
@@ -65,7 +66,7 @@ async def grpc_server(state: State, *, shared: bool) -> AsyncIterator[None]:
     )
     resting: set[asyncio.Task[None]] = set()
     room = Room(state)
-    handlers = {method.name: _Handler(method, state, room, resting).rpc() for method in _SERVICE.methods}
+    handlers = {method.name: _Handler(method, state, journal, room, resting).rpc() for method in _SERVICE.methods}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
     try:
         server.add_insecure_port(f"{host}:{settings.grpc_port}")
@@ -117,13 +118,17 @@ _ENDED = _Outcome(None, grpc.StatusCode.UNAVAILABLE, "the service ends", 1.0)
 class _Handler:
     """One method as gRPC calls it, with bytes: what cannot be read is refused here, and answers are counted."""
 
-    def __init__(self, method: Message, state: State, room: Room, resting: set[asyncio.Task[None]]) -> None:
+    def __init__(
+        self, method: Message, state: State, journal: Journal, room: Room, resting: set[asyncio.Task[None]]
+    ) -> None:
         """`method` is its descriptor; `room` is of all calls; `resting` the tasks that wait for a message."""
         self._request = GetMessageClass(method.input_type)
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
         self._route = ROUTES[method.name]
+        self._name = f"{_SERVICE.full_name}/{method.name}"
         self._state = state
+        self._journal = journal
         self._room = room
         self._resting = resting
 
@@ -139,13 +144,13 @@ class _Handler:
             with self._room.call(address):
                 outcome = await self._outcome(partial(self._only, requests), address, call)
         except OverloadedError as error:
-            outcome = self._refused(error)
+            outcome = self._refused(error, address, call)
         except asyncio.CancelledError:
             if not self._state.ending.begun.is_set():
                 raise
             outcome = _ENDED
         if outcome.answer is None:
-            await call.abort(outcome.code, outcome.sentence, outcome.metadata())  # raises
+            await _abort(call, outcome)  # raises
         return outcome.serialized()
 
     async def _stream(self, requests: AsyncIterator[bytes], call: ServicerContext) -> AsyncIterator[bytes]:
@@ -174,13 +179,13 @@ class _Handler:
             if not begun.is_set():
                 raise
         except DigitscopeError as error:
-            ended = self._refused(error)
+            ended = self._refused(error, address, call)
         finally:
             self._resting.discard(stream)
         if begun.is_set():
             ended = _ENDED
         if ended is not None:
-            await call.abort(ended.code, ended.sentence, ended.metadata())
+            await _abort(call, ended)
 
     async def _only(self, requests: AsyncIterator[bytes]) -> bytes:
         """The message of a call that has one.
@@ -211,23 +216,40 @@ class _Handler:
         except TimeoutError as error:
             raise DeadlineError(f"no request has come on the stream for {seconds:g} s") from error
 
-    def _refused(self, error: DigitscopeError) -> _Outcome:
+    def _refused(self, error: DigitscopeError, address: str | None, call: ServicerContext) -> _Outcome:
         """What a call leads to by its opening or its silence, with none of its messages looked at; it is counted."""
+        ticket = self._ticket(self._fields(call), address, call)
         note(error, self._state.metrics)
-        self._state.metrics.answered(self._route, "POST", STATUSES[type(error)], 0.0)
-        return _Outcome(None, CODES[type(error)], sentence(error), pause(error))
+        code = CODES[type(error)]
+        ticket.end(self._route, STATUSES[type(error)], code=code.name)
+        return _Outcome(None, code, sentence(error), pause(error))
+
+    def _fields(self, call: ServicerContext) -> dict[bytes, bytes]:
+        """What a call says of itself, as header fields, where anybody asks for it."""
+        return _fields(call) if self._state.guard.keys or self._journal.trails is not None else {}
+
+    def _ticket(self, fields: dict[bytes, bytes], address: str | None, call: ServicerContext) -> Ticket:
+        """The ticket of a message, which now is what is answered."""
+        # Over HTTP/2 each call is a POST.
+        ticket = self._journal.ticket(fields, "POST", self._route, time.perf_counter(), address, self._name)
+        TICKET.set(ticket)
+        TRAIL.set(ticket.trail)
+        if ticket.trail is not None:
+            name, value = ticket.trail.header
+            call.set_trailing_metadata(((name.decode(), value.decode()),))  # of a stream, what its last request left
+        return ticket
 
     async def _outcome(
         self, receive: Callable[[], Awaitable[bytes]], address: str | None, call: ServicerContext
     ) -> _Outcome:
-        metrics = self._state.metrics
-        started = time.perf_counter()
         CALLER.set(address)
-        status = 500
+        fields = self._fields(call)
+        ticket = self._ticket(fields, address, call)
+        status, code = 500, grpc.StatusCode.INTERNAL
         key: Key | None = None
         try:
             if self._state.guard.keys:
-                key = self._admitted(call)
+                key = self._admitted(fields)
             try:
                 async with asyncio.timeout(self._state.settings.timeout):
                     data = await receive()
@@ -235,27 +257,23 @@ class _Handler:
                         answer = await self._run(self._state, self._read(data), call)
             except TimeoutError as error:
                 raise DeadlineError(TOO_LATE) from error
-            status = 200
+            status, code = 200, grpc.StatusCode.OK
             return _Outcome(answer)
         except DigitscopeError as error:
-            status = STATUSES[type(error)]
-            note(error, metrics)
-            return _Outcome(None, CODES[type(error)], sentence(error), pause(error))
+            status, code = STATUSES[type(error)], CODES[type(error)]
+            note(error, self._state.metrics)
+            return _Outcome(None, code, sentence(error), pause(error))
         except asyncio.CancelledError:  # by the caller, or because the deadline passed or the service ends
-            status = _GONE
+            status, code = _GONE, grpc.StatusCode.CANCELLED
             raise
-        except Exception:  # whatever it is
-            _access.exception("request failed")
-            return _Outcome(None, grpc.StatusCode.INTERNAL, FAILURE)
+        except Exception as error:  # whatever it is
+            self._journal.failed(error)
+            return _Outcome(None, code, FAILURE)
         finally:
-            seconds = time.perf_counter() - started
-            metrics.answered(self._route, "POST", status, seconds)  # over HTTP/2 it is one
-            if self._state.settings.access_log:
-                named = {} if key is None else {"key": key.name}
-                _access.info("request", method="POST", path=self._route, status=status, seconds=seconds, **named)
+            ticket.end(self._route, status, key, code.name)
 
-    def _admitted(self, call: ServicerContext) -> Key | None:
-        key = self._state.guard.key(self._route, _fields(call))
+    def _admitted(self, fields: dict[bytes, bytes]) -> Key | None:
+        key = self._state.guard.key(self._route, fields)
         KEY.set(key)
         if key is not None:
             CALLER.set(key.name)
@@ -273,11 +291,18 @@ async def _as_it_came(data: bytes) -> bytes:
     return data
 
 
+async def _abort(call: ServicerContext, outcome: _Outcome) -> None:
+    await call.abort(outcome.code, outcome.sentence, (*(call.trailing_metadata() or ()), *outcome.metadata()))
+
+
 def _fields(call: ServicerContext) -> dict[bytes, bytes]:
-    return {
-        name.encode(): value.encode() if isinstance(value, str) else value
+    sent = [
+        (name.encode(), value.encode() if isinstance(value, str) else value)
         for name, value in call.invocation_metadata() or ()
-    }
+    ]
+    fields = dict(sent)
+    join(fields, sent)
+    return fields
 
 
 def _caller(peer: str) -> str | None:

@@ -183,7 +183,8 @@ def test_a_port_that_is_taken_meanwhile_stops_the_start() -> None:
 
     async def start(port: int) -> None:
         settings = Settings(models=MODELS, provider="cpu", grpc_port=port)
-        async with grpc_server(create_app(settings).state.digitscope, shared=False):
+        app = create_app(settings)
+        async with grpc_server(app.state.digitscope, app.journal, shared=False):
             pass
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
