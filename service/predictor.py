@@ -310,6 +310,7 @@ def _run(
     ready = time.perf_counter()
     run = Run(*engine.predict(images))
     answered = time.perf_counter()
+    run.requests, run.began, run.ended = len(parts), started, answered
     noted = _noted(parts)
     if len(images) > max_batch and not noted:
         run.unseen = images
@@ -322,8 +323,7 @@ def _run(
         stop = start + len(pixels) // PIXELS
         predictions.append(Prediction(run, start, stop))
         start = stop
-    ended = time.perf_counter()
-    run.requests, run.began, run.ended = len(parts), started, ended
+    run.ended = ended = time.perf_counter()
     seconds = ready - started, answered - ready, ended - answered
     metrics.ran(len(parts), run.digits, seconds, run.reasons, counts, run.confidences)
     return predictions
@@ -341,6 +341,7 @@ def _joined(gates: Gates, metrics: Metrics, parts: list[Prediction]) -> Predicti
         _see(part.run, gates, metrics)
     whole = joined(parts)
     _see(whole.run, gates, metrics)
+    whole.run.ended = time.perf_counter()
     return whole
 
 
