@@ -58,8 +58,8 @@ def test_more_than_may_wait_are_refused_and_a_place_that_is_free_is_taken() -> N
 
 
 def test_work_that_takes_long_lets_fewer_wait() -> None:
-    """After work of a fifth of a second few may wait within a tenth; after quick work as many as may at all."""
-    background = Background("test", 20, patience=0.1)
+    """After work of a fifth of a second few may wait within a third; after quick work as many as may at all."""
+    background = Background("test", 20, patience=0.3)
 
     async def together(seconds: float, count: int) -> int:
         asked = [background.run(lambda: time.sleep(seconds)) for _ in range(count)]
