@@ -87,7 +87,7 @@ class Connection(Watched):
             part = "head" if self._in_head else "trailer"
             self._refuse(431, f"the {part} of the request has more than {_LONGEST_HEAD:,} bytes")
         elif (order := self._order) is None:
-            return
+            self._hand_over()
         elif order.timeout < self._express.timeout:
             self._pass_on()  # where that is watched to the millisecond
         elif (refusal := self._hold(self._size())) is not None:
@@ -157,17 +157,24 @@ class Connection(Watched):
             if self._length > self._express.longest_body:
                 self.transport.close()
             return
-        if self._order is None:
-            if self._came > SMALL_BODY and not self.cycle.response_complete:
-                self._hold_for_application()
-            super().on_body(body)
-            return
         self._body.append(body)
+        if self._order is None:
+            if len(self._body) > _PIECES:
+                self._hand_over()
+            return
         if len(self._body) > _PIECES:  # each of which costs as much as 56 bytes besides
             self._body = [b"".join(self._body)]
         self._length += len(body)
         if self._length > self._express.longest:
             self._pass_on()
+
+    def _hand_over(self) -> None:
+        """Gives the application what has come of its body; uvicorn adds each piece to a copy of all before it."""
+        if self._body:
+            if self._came > SMALL_BODY and not self.cycle.response_complete:
+                self._hold_for_application()
+            body, self._body = b"".join(self._body), []
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request has come to its end."""
@@ -184,6 +191,7 @@ class Connection(Watched):
                 self._pass_on()
                 super().on_message_complete()
         else:
+            self._hand_over()
             super().on_message_complete()
         self._order = None
         self._data, self._body = b"", []

@@ -145,20 +145,20 @@ class Express:
         gone: Callable[[], bool],
         send: Callable[[Answer], None],
         address: str | None = None,
-    ) -> bool:
+    ) -> "Errand | None":
         """Answers a request from an address by a call of `send`, now or later.
 
         `started` is when its head was here, on the clock of `time.perf_counter`; `gone` is as `Batcher.put` has it.
-        Returns False, with nothing done, for a request that takes longer than may be spent at once.
+        Returns None, with nothing done, for a request that takes longer than may be spent at once.
         """
         ticket = self._ticket(order, started, address)
-        errand = _Errand(self._shared.metrics, self._journal, order, ticket, send)
+        errand = Errand(self._shared.metrics, self._journal, order, ticket, send)
         key = order.key
         try:
             if key is not None:
                 key.spend()
             spending = self._shared.predictor.spending
-            caller = address if key is None else key.name
+            caller = order.caller(address)
             began = time.perf_counter()
             try:
                 work = order.read(body)
@@ -170,14 +170,14 @@ class Express:
             if work is None:
                 if key is not None:
                     key.give_back()
-                return False
+                return None
             errand.begin(work, read)
             timeout = order.timeout if work.timeout is None else min(work.timeout, order.timeout)
             deadline = started + timeout + _AHEAD
             work.predictor.begin(work.pixels, errand, reasons=work.reasons, deadline=deadline, gone=gone, caller=caller)
         except Exception as error:  # whatever it is
             errand.set_exception(error)
-        return True
+        return errand
 
     def hold(self, address: str | None, length: int) -> OverloadedError | None:
         """Counts so many bytes more of bodies from an address as held, or says why they cannot be.
@@ -215,7 +215,7 @@ class Express:
         self._journal.failed(error)
 
 
-class _Errand:
+class Errand:
     """A request on its way: what receives its prediction, counts it, and sends its answer."""
 
     __slots__ = ("_began", "_journal", "_metrics", "_order", "_send", "_ticket", "_work")
@@ -235,9 +235,11 @@ class _Errand:
         self._work, self._began = work, now
 
     def done(self) -> bool:
-        return False
+        """Whether it has been answered, or was never begun."""
+        return self._work is None
 
     def set_result(self, prediction: Prediction, /) -> None:
+        """Answers by a prediction."""
         try:
             work = self._waited("success")
             if self._ticket.trail is not None:
@@ -255,6 +257,7 @@ class _Errand:
         return work
 
     def set_exception(self, error: Exception, /) -> None:
+        """Answers by what kept it from one."""
         if self._work is not None:
             self._waited("fail")
         token = TICKET.set(self._ticket)

@@ -103,6 +103,11 @@ class Counts:
             self.passed(stage, requests, requests * value)  # each request waited for all of it
         self._own[self.last.first] = time.time()
 
+    def joined(self, images: int, seconds: float) -> None:
+        """Counts seconds that what comes of runs on so many images each took, as those of their last stage."""
+        self._own[self.runs.first + images * self.runs.shape[1] + len(RUN_STAGES)] += seconds
+        self.passed(RUN_STAGES[-1], 0, seconds)
+
 
 class Metrics:
     """The counts of one application, in the row of its process.

@@ -91,7 +91,7 @@ class Predictor:
             max_waiting=settings.max_waiting,
             max_wait=settings.max_wait / 1e3,
             max_delay=settings.max_queue_delay / 1e6,
-            pieces=Pieces(settings.max_batch or max(_PIECE, max_batch), _cut, partial(_joined, gates, metrics)),
+            pieces=Pieces(settings.max_batch or max(_PIECE, max_batch), _cut, partial(_joined, gates, metrics, counts)),
             waited=lambda seconds: metrics.waited(seconds, counts),
             # On the CPU the event loop itself runs the engine: with a thread for it, one CPU answered a fifth fewer.
             executor=None if engine.provider == CPU else executor,
@@ -334,14 +334,16 @@ def _cut(asked: _Asked, start: int, stop: int) -> _Asked:
     return pixels[start * PIXELS : stop * PIXELS], reasons[start:stop]
 
 
-def _joined(gates: Gates, metrics: Metrics, parts: list[Prediction]) -> Prediction:
+def _joined(gates: Gates, metrics: Metrics, counts: Counts, parts: list[Prediction]) -> Prediction:
     """The answers to the pieces of one request, as one, and why its images are rejected."""
+    started = time.perf_counter()
     together = all(part.run.unseen is not None for part in parts)
     for part in () if together else parts:
         _see(part.run, gates, metrics)
     whole = joined(parts)
     _see(whole.run, gates, metrics)
     whole.run.ended = time.perf_counter()
+    counts.joined(len(parts[0]), whole.run.ended - started)
     return whole
 
 

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from service.answer import Answer, Header
 from service.call import STARTED
-from service.express import Express, Order
+from service.express import Errand, Express, Order
 from service.shield import WRITTEN as SHIELD
 from service.wire.held import Held
 from service.wire.whole import Whole
@@ -31,7 +31,7 @@ class Answering(Held):
         self._direct = _Direct()
         self._order: Order | None = None  # of the request whose body is being read, if `Express` may take it
         self._turned_away: Order | None = None  # of the request that was refused, and whose body is passed over
-        self._asked: Order | None = None  # of the request that `Express` has taken
+        self._asked: Errand | None = None  # the request that `Express` has taken, until it is answered
         self._body: list[bytes] = []
         self._length = 0  # of that body, in bytes
         self._started = 0.0  # when its head was here, on the clock of `time.perf_counter`
@@ -65,8 +65,7 @@ class Answering(Held):
         return True
 
     def _answer(self, order: Order, body: bytes) -> bool:
-        self._asked = order
-        taken = self._express.answer(
+        errand = self._express.answer(
             order,
             body,
             started=self._started,
@@ -74,10 +73,12 @@ class Answering(Held):
             send=self._send,
             address=self._address,
         )
-        if not taken:
-            self._asked = None
+        if errand is None:
             self._direct.response_complete = True
-        return taken
+            return False
+        if not errand.done():
+            self._asked = errand
+        return True
 
     def _learn(self, order: Order) -> None:
         end = self._data.find(END_OF_HEAD) + len(END_OF_HEAD)
@@ -94,7 +95,8 @@ class Answering(Held):
         super().on_headers_complete()
         self.cycle.keep_alive = self._direct.keep_alive  # no more, if the service was told to end meanwhile
         self._hold_for_application()
-        super().on_body(b"".join(self._body))
+        body, self._body = b"".join(self._body), []
+        super().on_body(body)
 
     def _send(self, answer: Answer) -> None:
         """Sends what `Express` has answered."""

@@ -67,11 +67,12 @@ class Leaving(Answering):
 
     def _end_early(self, error: DigitscopeError) -> None:
         """Answers what `Express` was to answer, though it has not come to its end, as the last of the connection."""
-        order = self._order or self._asked
-        self._order = None
+        order, self._order = self._order, None
+        self._direct.keep_alive = self._direct.keep_alive and order is None and self._asked is None
         if order is not None:
-            self._direct.keep_alive = False
             self._send(self._express.ended(order, error, self._started, self._address))
+        elif self._asked is not None:
+            self._asked.set_exception(error)
 
     def _end_work(self, seconds: float) -> None:
         """Has the application end what it has worked on for longer than that, and say that it is too late."""

@@ -219,7 +219,7 @@ def test_what_follows_the_last_request_is_none(driven: Driver, monkeypatch: pyte
     taken: list[bytes] = []
     answer = driven.app.express.answer
 
-    def noting(order: Any, body: bytes, **named: Any) -> bool:
+    def noting(order: Any, body: bytes, **named: Any) -> Any:
         taken.append(body)
         return answer(order, body, **named)
 
@@ -526,14 +526,20 @@ def test_told_to_end_it_answers_what_is_under_way(size: int, known: bool, monkey
 
 @pytest.mark.parametrize("sent", [THIN, THIN[:-1]], ids=["in the queue", "half sent"])
 def test_what_there_is_no_time_left_for_is_told_so(driven: Driver, sent: bytes) -> None:
-    """At the end of the grace period a request that is not answered yet gets a 503, as the last of its connection."""
+    """At the end of the grace period a request that is not answered yet gets a 503, as the last of its connection.
+
+    It is counted once, though its turn comes all the same.
+    """
+    metrics = driven.app.state.digitscope.metrics
 
     async def drive() -> list[Answer]:
         connected = Connected(driven.app)
+        before = metrics.requests.of(metrics.totals()).sum()
         connected.feed(sent)
         connected.protocol.shutdown()
         connected.protocol.give_up()
         await asyncio.sleep(0.1)  # in which what was in the queue has its turn
+        assert metrics.requests.of(metrics.totals()).sum() == before + 1
         return connected.answers()
 
     (answer,) = driven.run(drive())

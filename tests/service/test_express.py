@@ -141,9 +141,9 @@ def express() -> Iterator[Spied]:
         spied = Spied(app, client)
         answer, order = app.express.answer, app.express.order
 
-        def answering(*arguments: Any, **named: Any) -> bool:
+        def answering(*arguments: Any, **named: Any) -> Any:
             taken = answer(*arguments, **named)
-            spied.answered += taken
+            spied.answered += taken is not None
             return taken
 
         def ordering(*arguments: Any) -> Any:
