@@ -35,6 +35,7 @@ from benchmarks.vitals import Vitals, vitals_of
 _DRAIN = 10.0  # seconds for the last answers of a window
 _SETTLE = 1.0  # seconds in which the service may see that the connections have ended
 _REFUSED = 503
+_MOST_REFUSED = 0.01  # of the requests of a kind, since a machine that stands still for a moment earns refusals
 _HANG_UPS = 10  # a second
 _FLAT_MB = 10.0  # of each worker
 _SPARE_FILES = 4  # of each worker; a file that is open at one look and not at another is no leak
@@ -65,6 +66,11 @@ class Kind:
     def errors(self) -> int:
         """Requests that were neither answered right nor refused."""
         return sum(self.wrong.values()) + self.lost + self.unanswered
+
+    @property
+    def sent(self) -> int:
+        """All of them."""
+        return self.right + self.refused + self.errors
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,8 @@ class Soak:
             if errors := sum(kind.errors for kind in kinds):
                 statuses = sorted({status for kind in kinds for status in kind.wrong})
                 found.append(f"{name}: {errors} not answered right ({statuses})")
+            if (refused := sum(kind.refused for kind in kinds)) > _MOST_REFUSED * sum(kind.sent for kind in kinds):
+                found.append(f"{name}: {refused} refused")
         if len({window.vitals.processes for window in self.windows}) > 1:
             found.append("a process of the service was replaced")
         if (grown := self.grown(lambda vitals: vitals.pss_mb)) > _FLAT_MB * self.workers:
@@ -204,7 +212,7 @@ def _wrong_digits(port: int) -> list[str]:
 def write_table(found: Soak, facts: dict[str, str]) -> str:
     """The page: what was answered, early and late latencies of each kind, and what the service held."""
     windows = found.windows
-    requests = sum(kind.right + kind.refused + kind.errors for window in windows for kind in window.kinds.values())
+    requests = sum(kind.sent for window in windows for kind in window.kinds.values())
     errors = sum(kind.errors for window in windows for kind in window.kinds.values())
     refused = sum(kind.refused for window in windows for kind in window.kinds.values())
     hung_up = sum(window.hung_up for window in windows)
@@ -236,9 +244,9 @@ def write_table(found: Soak, facts: dict[str, str]) -> str:
         f"Memory: {found.grown(lambda vitals: vitals.pss_mb):+.1f} MB from early to late; open files: "
         f"{found.grown(lambda vitals: vitals.files):+.1f}; threads: {found.grown(lambda vitals: vitals.threads):+.1f}.",
         "",
-        "Promised: each request that is not refused is answered as the table says, each known digit right, no process "
-        f"is replaced; and from early to late no more than {_FLAT_MB:g} MB, {_SPARE_FILES} files and {_SPARE_FILES} "
-        "threads are added a worker.",
+        f"Promised: of each kind at most {_MOST_REFUSED:.0%} are refused and all others answered as the table says, "
+        "each known digit is right, no process is replaced; and from early to late no more than "
+        f"{_FLAT_MB:g} MB, {_SPARE_FILES} files and {_SPARE_FILES} threads are added a worker.",
         "",
         *(f"- **not kept**: {text}" for text in missed),
         *([] if missed else ["All of it was kept."]),

@@ -19,7 +19,7 @@ def _parted(value: object) -> object:
 
 
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+")
-_COLLECTOR = re.compile(
+COLLECTOR = re.compile(
     r"https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[^\s?#@]*)?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?(/[^\s?#@]*)?"
 )
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)]
@@ -208,7 +208,7 @@ class Settings(BaseSettings):
     @field_validator("traces")
     @classmethod
     def _can_be_sent(cls, url: str | None) -> str | None:
-        if url and url != "env" and not _COLLECTOR.fullmatch(url):
+        if url and url != "env" and not COLLECTOR.fullmatch(url):
             said = "traces go to a URL such as http://collector:4318; keys go into OTEL_EXPORTER_OTLP_HEADERS"
             raise PydanticCustomError("collector", said)
         if url and not _can_export():

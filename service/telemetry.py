@@ -28,12 +28,15 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 import service
 from service.errors import TelemetryError
 from service.metrics import UNKNOWN
+from service.settings import COLLECTOR
 from service.trail import NONE, Facts, Trail, Trails
 
 ENVIRONMENT = "env"
 """In the place of a URL: the collector that OpenTelemetry's own variables name."""
 
 _PATH = "/v1/traces"
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 _GRACE = 1.5  # seconds for what has not been sent when the service ends
 _QUIET = 60.0  # seconds until a collector that cannot be reached is mentioned again
 _LONGEST = 256  # characters of what a caller has written
@@ -58,6 +61,7 @@ async def followed(url: str) -> AsyncIterator[Trails | None]:
         yield None
         return
     _quieten()
+    _check_variables()
     try:
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=_endpoint(url))))
@@ -78,6 +82,20 @@ def _endpoint(url: str) -> str | None:
         return None
     base = url.rstrip("/")
     return base if base.endswith(_PATH) else base + _PATH
+
+
+def _check_variables() -> None:
+    """Sees to it that what may hold a secret is well-formed: OpenTelemetry would put it into the log if it were not.
+
+    Raises:
+        TelemetryError: it is not.
+    """
+    for name in _ENDPOINTS:
+        if (url := os.environ.get(name)) and not COLLECTOR.fullmatch(url):
+            raise TelemetryError(f"traces: {name} is no URL such as http://collector:4318")
+    for name in _HEADERS:
+        if not all("=" in header for header in os.environ.get(name, "").split(",") if header.strip()):
+            raise TelemetryError(f"traces: {name} is to have headers such as name=value, with commas between them")
 
 
 def _resource() -> Resource:
@@ -103,7 +121,8 @@ class _Seldom(logging.Filter):
 
 def _quieten() -> None:
     """Has OpenTelemetry say that a collector cannot be reached, and neither each try nor what callers send."""
-    logging.getLogger("opentelemetry.trace").setLevel(logging.CRITICAL)  # it has a line for each odd header
+    for name in ("opentelemetry.trace", "opentelemetry.util.re"):  # which have a line for each odd header
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for name in ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal"):
         logger = logging.getLogger(name)
         if not any(isinstance(each, _Seldom) for each in logger.filters):

@@ -12,6 +12,7 @@ from service.answer import Header
 Facts = Mapping[str, str | int]
 NONE: Facts = MappingProxyType({})
 _CONTEXT = (b"traceparent", b"tracestate")
+_LONGEST_STATE = 4096  # bytes; W3C asks for 512 at least, and some versions of OpenTelemetry read it by its square
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _Work: TypeAlias = Callable[_P, Coroutine[Any, Any, _R]]
@@ -86,3 +87,5 @@ def join(by_name: dict[bytes, bytes], fields: Iterable[tuple[bytes, bytes]]) -> 
         for name in _CONTEXT:
             if values := [value for key, value in fields if key == name]:
                 by_name[name] = b",".join(values)
+        if len(by_name.get(_CONTEXT[1], b"")) > _LONGEST_STATE:
+            del by_name[_CONTEXT[1]]

@@ -526,6 +526,31 @@ def test_a_variable_without_meaning_stops_the_start() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Bearer s3cr3t"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=b,s3cr3t"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://nowhere s3cr3t"),
+    ],
+)
+def test_a_secret_that_is_misspelt_is_not_logged(name: str, value: str) -> None:
+    """What may hold a collector's key stops the start where it has no meaning, and the log names the variable."""
+    ran = run_service("--traces", "env", "--provider", "cpu", "--workers", "1", **{name: value})
+    assert ran.returncode == 3 and f"traces: {name} is" in ran.stderr and "s3cr3t" not in ran.stderr
+
+
+@pytest.mark.parametrize(("members", "kept"), [(10, True), (20, False)])
+def test_a_state_that_is_too_long_is_dropped(traced: Traced, members: int, *, kept: bool) -> None:
+    """The trace goes on without it: some versions of OpenTelemetry take seconds for one of 60,000 bytes."""
+    state = ",".join(f"vendor{number}={'x' * 250}" for number in range(members))
+    sent = f"{members:032x}"
+    answer = ask(traced.client, traceparent=f"00-{sent}-b7ad6b7169203331-01", tracestate=state)
+    trace, own, _ = ids(answer.headers["traceresponse"])
+    spans = traced.collector.of(trace)
+    assert trace == sent and [span.state for span in spans.values() if span.id == own] == [state if kept else ""]
+
+
 def test_a_missing_extra_stops_the_start() -> None:
     """`--traces` without the extra ends by 2, with one sentence that says what to install."""
     missing = "opentelemetry.exporter.otlp.proto.http"
