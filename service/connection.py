@@ -20,6 +20,7 @@ from service.wire.watched import Watched
 from service.wire.whole import Whole
 
 _LONGEST_HEAD = 65536  # bytes
+_VERSIONS = ("1.1", "1.0")
 _PIECES = 64  # of a body
 
 
@@ -121,6 +122,7 @@ class Connection(Watched):
 
     def on_headers_complete(self) -> None:
         """A head has come to its end."""
+        self._check_head()
         special = self._unsuited or self.expect_100_continue or self.parser.should_upgrade()
         if not special and not self._is_busy():
             self._order = self._express.order(self.parser.get_method(), self.url, self.headers)
@@ -147,6 +149,22 @@ class Connection(Watched):
                 self._order, self._turned_away = None, self._order
         self._unsuited = False
         self._in_head = False  # at the very end, as an error on the way is one of the head
+
+    def _check_head(self) -> None:
+        """Refuses what a proxy may take for another request (RFC 9112, sections 3.2 and 6.1): the parser is lenient.
+
+        Raises:
+            HttpParserError: there is not one `Host`, or the body has a coding besides that in chunks.
+        """
+        hosts = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                raise httptools.HttpParserError
+        version = self.parser.get_http_version()
+        if (hosts != 1 and (hosts or version != "1.0")) or version not in _VERSIONS:
+            raise httptools.HttpParserError
 
     def on_body(self, body: bytes) -> None:
         """A part of a body came."""

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.app import Application, create_app
 from service.connection import Connection
@@ -267,6 +268,51 @@ def test_who_waits_to_be_told_to_go_on_is_told(fresh: tuple[Application, httpx.C
     with Wire(client) as wire:
         wire.send(head("POST", path, *fields, f"Content-Length: {10**12}"))
         assert wire.answer().status == 413
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Host: x\r\n", b""),
+        (b"Host: x\r\n", b"Host: x\r\nHost: x\r\n"),
+        (b"HTTP/1.1", b"HTTP/2.0"),
+        (b" HTTP/1.1", b""),
+        (b"Content-Length: 784\r\n", b"Transfer-Encoding: gzip, chunked\r\n"),
+    ],
+    ids=["no host", "two hosts", "a version to come", "a version long gone", "coded beside chunks"],
+)
+def test_what_a_proxy_may_read_otherwise_is_refused(driven: Driver, old: bytes, new: bytes) -> None:
+    """By 400, as the last of its connection, and none of it is a request."""
+    assert old in THIN
+
+    async def drive() -> list[Answer]:
+        connected = Connected(driven.app)
+        connected.feed(THIN.replace(old, new, 1))
+        return await connected.answered(1)
+
+    (answer,) = driven.run(drive())
+    assert answer.status == 400 and answer.header("connection") == "close"
+
+
+def test_a_body_of_tiny_chunks_is_handed_over_in_few_pieces(driven: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece costs uvicorn a copy of all before it: of 30,000 chunks of one byte it gets a few hundred."""
+    pieces: list[int] = []
+    hand_over = HttpToolsProtocol.on_body
+
+    def noting(self: HttpToolsProtocol, body: bytes) -> None:
+        pieces.append(len(body))
+        hand_over(self, body)
+
+    monkeypatch.setattr(HttpToolsProtocol, "on_body", noting)
+    chunked = head("POST", "/v1/features", "Transfer-Encoding: chunked", "Content-Type: image/png")
+
+    async def drive() -> list[Answer]:
+        connected = Connected(driven.app)
+        connected.feed(chunked + b"1\r\na\r\n" * 30_000 + b"0\r\n\r\n")
+        return await connected.answered(1)
+
+    (answer,) = driven.run(drive())
+    assert answer.status == 415 and sum(pieces) == 30_000 and len(pieces) < 500
 
 
 @pytest.mark.parametrize("before", [THIN, BAD, LIVE], ids=["thin", "refused", "live"])
