@@ -107,26 +107,18 @@ class Background:
 
     @contextlib.contextmanager
     def place(self, works: int = 1) -> Iterator[None]:
-        """A place for so many works of the present caller, which are done meanwhile; for 0, one is to be free.
+        """A place for so many works of the present caller, which are done meanwhile.
 
         Raises:
             OverloadedError: too much waits already, by number or by the time that it will take.
         """
-        self.check(max(1, works))
-        with self.counted(works):
-            yield
-
-    @contextlib.contextmanager
-    def counted(self, works: int = 1) -> Iterator[None]:
-        """The same for what is not to be refused any more."""
+        self.check(works)
         caller = CALLER.get()
-        if works:
-            self._unfinished.take(caller, works)
+        self._unfinished.take(caller, works)
         try:
             yield
         finally:
-            if works:
-                self._unfinished.give(caller, works)
+            self._unfinished.give(caller, works)
 
     async def turn(
         self,

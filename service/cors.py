@@ -16,6 +16,7 @@ from service.caller import caller_of
 from service.errors import DigitscopeError, ForbiddenError
 from service.journal import Journal
 from service.metrics import UNKNOWN
+from service.origin import ANY
 from service.refusal import refusal
 from service.shield import shielded
 from service.state import State
@@ -41,6 +42,7 @@ class Opened:
         self._cors = CORSMiddleware(
             front, allow_origins=origins, allow_methods=_METHODS, allow_headers=["*"], expose_headers=_READ
         )
+        self._origins = frozenset(origins)
         self._shared = shared
         self._journal = journal
 
@@ -68,7 +70,8 @@ class Opened:
 
         try:
             self._check(fields)
-            await self._cors(scope, receive, shielding)
+            # Each field once, as it was checked: of several Starlette looks at another.
+            await self._cors({**scope, "headers": [*fields.items()]}, receive, shielding)
         except DigitscopeError as error:
             await refusal(error, self._shared.metrics)(scope, receive, shielding)
         finally:
@@ -81,6 +84,8 @@ class Opened:
             ForbiddenError: it may not.
         """
         self._shared.guard.check_sender("OPTIONS", fields)
+        if ANY not in self._origins and fields[b"origin"].decode("latin-1") not in self._origins:
+            raise ForbiddenError("pages of this origin may not ask; --allow-origin may let them")
         if fields[_METHOD].decode("latin-1") not in _METHODS:
             raise ForbiddenError(f"pages elsewhere may ask by {', '.join(_METHODS)} alone")
         if _PRIVATE_NETWORK in fields:

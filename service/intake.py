@@ -1,7 +1,7 @@
 """The body of a request → digits: a raw picture, pictures as multipart parts, or prepared digits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from service.call import Call, media_type
 from service.errors import MalformedError, RequestError, TooLargeError
 from service.image import FORMATS, PIXELS, Found, Pixels, Preprocess, Seen, read_prepared
-from service.predictor import Predictor
+from service.predictor import SMALL_FILE, Predictor
 from service.rejection import Reasons
 from service.settings import Settings
 
@@ -72,16 +72,16 @@ async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, 
         RequestError: the body is none of the three, or beyond a limit; for one part of several the message says which.
     """
     kind = media_type(call.fields)
-    read = partial(predictor.read, preprocess=preprocess, gone=call.gone)
     if kind != PREPARED:
         predictor.check_pictures()
     if kind == MULTIPART:
-        return _digits(await _read_parts(call, read, settings.max_files, predictor.place_to_read))
+        small = partial(predictor.read_in_turn, preprocess=preprocess)
+        large = partial(predictor.read_large, preprocess=preprocess, gone=call.gone)
+        return _digits(await _read_parts(call, large, settings.max_files, predictor.place_to_read, small))
     body = await call.body()
     if kind == PREPARED and body:
         return Digits(read_prepared(body, settings.max_images))
-    with predictor.place_to_read([len(body)]):
-        return _digits([await read(_some(body))])
+    return _digits([await predictor.read(_some(body), preprocess, call.gone)])
 
 
 async def read_digit(call: Call, preprocess: Preprocess, predictor: Predictor, settings: Settings) -> Pixels:
@@ -94,8 +94,7 @@ async def read_digit(call: Call, preprocess: Preprocess, predictor: Predictor, s
     predictor.check_looking()
     if media_type(call.fields) == MULTIPART:
         data = await read_file(call, settings)
-        with predictor.place_to_read([len(data)]):
-            return (await predictor.read(data, preprocess, call.gone)).digit.tobytes()
+        return (await predictor.read(data, preprocess, call.gone)).digit.tobytes()
     pixels, _ = await read_digits(call, preprocess, predictor, settings)
     if len(pixels) != PIXELS:
         raise MalformedError(f"one picture is taken at a time, and {len(pixels) // PIXELS} were sent")
@@ -147,10 +146,10 @@ async def find_all(call: Call, predictor: Predictor, settings: Settings) -> list
     predictor.check_pictures()
     find = partial(predictor.find, gone=call.gone)
     if kind == MULTIPART:
-        pictures = await _read_parts(call, find, settings.max_files, predictor.place_to_find)
+        pictures = await _read_parts(call, find, settings.max_files, predictor.place_to_read)
     else:
         body = _some(await call.body())
-        with predictor.place_to_find([len(body)]):
+        with predictor.place_to_read():
             pictures = [await find(body)]
     count = sum(map(len, pictures))
     if count > settings.max_images:
@@ -173,8 +172,14 @@ async def _read_parts(
     call: Call,
     read: Callable[[bytes], Awaitable[Read]],
     max_files: int,
-    place: Callable[[Sequence[int]], AbstractContextManager[None]],
+    place: Callable[[int], AbstractContextManager[None]],
+    read_small: Callable[[bytes], Awaitable[Read | None]] | None = None,
 ) -> list[Read]:
+    """What is read of each part, in their order.
+
+    `read_small` comes first to all small files, whatever they turn out to be: only then is it known how many places
+    are needed for what `read` reads, and a request that is refused for want of them has cost no thread anything.
+    """
     try:
         form = await call.whole().form(max_files=max_files, max_fields=max_files)
     except HTTPException as error:  # of Starlette's parser, which tells its reasons apart by their text alone
@@ -190,9 +195,16 @@ async def _read_parts(
         parts = form.getlist(_PART)
         if not parts:
             raise MalformedError(f"the multipart body has no part named '{_PART}'")
-        with place([part.size or 0 for part in parts if not isinstance(part, str)]):
-            reading = [_read_part(number, part, read) for number, part in enumerate(parts, start=1)]
-            found = await asyncio.gather(*reading, return_exceptions=True)
+        found: list[Read | BaseException | None] = [
+            await _first_look(number, part, read_small) for number, part in enumerate(parts, start=1)
+        ]
+        large = [number for number, picture in enumerate(found) if picture is None]
+        if large:
+            with place(len(large)):
+                reading = [_read_part(number + 1, cast("UploadFile", parts[number]), read) for number in large]
+                rest = await asyncio.gather(*reading, return_exceptions=True)
+            for number, read_whole in zip(large, rest, strict=True):
+                found[number] = read_whole
     finally:
         await form.close()
     for picture in found:
@@ -201,10 +213,23 @@ async def _read_parts(
     return cast("list[Read]", found)
 
 
-async def _read_part(number: int, part: UploadFile | str, read: Callable[[bytes], Awaitable[Read]]) -> Read:
+async def _first_look(
+    number: int, part: UploadFile | str, read_small: Callable[[bytes], Awaitable[Read | None]] | None
+) -> Read | Exception | None:
+    """What is read of a small part, or why it cannot be; None of a large one."""
     if isinstance(part, str):
-        raise MalformedError(f"part {number} is text; a part that is a picture needs a filename")
+        return MalformedError(f"part {number} is text; a part that is a picture needs a filename")
+    if read_small is None or (part.size or 0) > SMALL_FILE:
+        return None
     try:
+        return await _read_part(number, part, read_small)
+    except Exception as error:
+        return error
+
+
+async def _read_part(number: int, part: UploadFile, read: Callable[[bytes], Awaitable[Read]]) -> Read:
+    try:
+        await part.seek(0)  # what turned out to be large has been read before
         return await read(await part.read())
     except RequestError as error:
         raise type(error)(f"part {number} ('{(part.filename or '')[:80]}'): {error}") from error

@@ -40,7 +40,7 @@ from service.workshop import Workshop
 _CPU_BATCH = 32  # images: beyond that nothing is gained on one thread
 _PIECE = 64  # images of a large request: a fourteenth faster, and 3 MB more
 # A small picture is read in a tenth of a millisecond, and handing it to a thread would take as long.
-_SMALL_FILE = 4096  # bytes
+SMALL_FILE = 4096  # bytes
 
 _Asked = tuple[Pixels, Reasons]
 """Digits of one request, and what was found when their pictures were read."""
@@ -107,7 +107,7 @@ class Predictor:
         Raises:
             RequestError: as `read`.
         """
-        if len(data) <= _SMALL_FILE:
+        if len(data) <= SMALL_FILE:
             picture = open_picture(data, self._max_pixels)
             if picture.width * picture.height <= SMALL and picture.format != "TIFF":  # whose tiles may be large
                 return seen_by_network(picture, preprocess)
@@ -131,45 +131,56 @@ class Predictor:
         """
         self._background.check()
 
-    def place_to_read(self, sizes: Sequence[int]) -> AbstractContextManager[None]:
-        """A place for pictures of the present caller, of so many bytes each, which `read` reads meanwhile.
+    def place_to_read(self, pictures: int = 1) -> AbstractContextManager[None]:
+        """A place for so many pictures of the present caller, which `read_large` or `find` reads meanwhile.
 
         Raises:
             OverloadedError: too many wait already.
         """
-        return self._reading.place(sum(size > _SMALL_FILE for size in sizes))
+        return self._reading.place(pictures)
 
-    def place_to_find(self, sizes: Sequence[int]) -> AbstractContextManager[None]:
-        """The same for `find`, which does nothing at once.
-
-        Raises:
-            OverloadedError: too many wait already.
-        """
-        return self._reading.place(len(sizes))
-
-    @staged("read")
     async def read(self, data: bytes, preprocess: Preprocess, gone: Callable[[], bool] | None = None) -> Seen:
         """What the network sees of a picture's bytes; `gone` as `Batcher.submit` has it.
 
         Raises:
             RequestError: it is no picture that can be read; see `service.image`.
+            OverloadedError: it is a large one, and too many wait already.
             GoneError: nobody waits for it.
+        """
+        if len(data) <= SMALL_FILE and (small := await self.read_in_turn(data, preprocess)) is not None:
+            return small
+        with self.place_to_read():
+            return await self.read_large(data, preprocess, gone)
+
+    @staged("read")
+    async def read_in_turn(self, data: bytes, preprocess: Preprocess) -> Seen | None:
+        """What `read_small` returns, when the caller has time for it in a turn of the event loop.
+
+        Raises:
+            RequestError: as `read`.
         """
         caller = CALLER.get()
         while self.spending.is_enough(caller):
             await asyncio.sleep(0)
         started = time.perf_counter()
         try:
-            if (small := self.read_small(data, preprocess)) is not None:
-                return small
+            return self.read_small(data, preprocess)
         finally:
             self.spending.spent(caller, time.perf_counter() - started)
-        with self._reading.counted(len(data) <= _SMALL_FILE):  # it has none yet as it seemed to be read at once
-            return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), gone=gone)
+
+    @staged("read")
+    async def read_large(self, data: bytes, preprocess: Preprocess, gone: Callable[[], bool] | None = None) -> Seen:
+        """What `read` returns, of a picture that has a place.
+
+        Raises:
+            RequestError: as `read`.
+            GoneError: nobody waits for it.
+        """
+        return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), gone=gone)
 
     @staged("read")
     async def find(self, data: bytes, gone: Callable[[], bool] | None = None) -> list[Found]:
-        """The digits in a picture's bytes, left to right and top to bottom; `gone` as `Batcher.submit` has it.
+        """The digits in a picture that has a place, left to right and top to bottom; `gone` as `Batcher.submit` has it.
 
         Raises:
             RequestError: it is no picture that can be read; see `service.image`.
@@ -185,7 +196,7 @@ class Predictor:
         """Why a picture of so many bytes would be refused now; None if it would not, as far as can be told unread."""
         if self.spending.refuses(caller):
             return self.spending.refusal
-        return self._reading.refusal(caller) if length > _SMALL_FILE else None
+        return self._reading.refusal(caller) if length > SMALL_FILE else None
 
     async def predict(
         self,

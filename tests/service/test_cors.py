@@ -13,6 +13,7 @@ from tests.service.serving import MODELS, serving
 from tests.service.test_shield import assert_shielded
 
 MINE, OTHER = {"Origin": "https://lab.example"}, {"Origin": "https://evil.example"}
+OWN = {"Origin": "http://localhost", "Host": "localhost"}
 BEFORE = {"Access-Control-Request-Method": "POST"}
 
 
@@ -37,6 +38,9 @@ def count(client: httpx.Client, name: str, *labels: str) -> float:
         ("/v1/predict", MINE | BEFORE, 200),
         ("/nothing", MINE | BEFORE, 200),
         ("/v1/predict", OTHER | BEFORE, 403),
+        ("/v1/predict", OWN | BEFORE, 403),
+        ("/v1/predict", OTHER | BEFORE | {"Sec-Fetch-Site": "none"}, 403),
+        ("/v1/predict", MINE | BEFORE | {"Sec-Fetch-Site": "cross-site"}, 200),
         ("/v1/predict", MINE | {"Access-Control-Request-Method": "DELETE"}, 403),
         ("/v1/predict", MINE | {"Access-Control-Request-Method": "\u00e9"}, 403),
         ("/v1/predict", MINE | BEFORE | {"Access-Control-Request-Private-Network": "true"}, 403),
@@ -70,6 +74,19 @@ def test_a_preflight_is_answered_as_a_request_is(
         assert refusals == before[1] + 1
         assert "Access-Control-Allow-Origin" not in answer.headers
         assert set(answer.json()) == {"error"}
+
+
+def test_what_is_said_twice_is_checked_as_it_is_answered(opened: httpx.Client) -> None:
+    """Of two origins or methods one counts, for the refusal as for the answer."""
+    for field, good, bad in (
+        ("Origin", "https://lab.example", "https://evil.example"),
+        ("Access-Control-Request-Method", "POST", "DELETE"),
+    ):
+        rest = [pair for pair in (MINE | BEFORE).items() if pair[0] != field]
+        answer = opened.options("/v1/predict", headers=[*rest, (field, bad), (field, good)])
+        assert answer.status_code == 200 and answer.headers["Access-Control-Allow-Origin"] == "https://lab.example"
+        answer = opened.options("/v1/predict", headers=[*rest, (field, good), (field, bad)])
+        assert answer.status_code == 403 and set(answer.json()) == {"error"}
 
 
 def test_what_is_no_preflight_is_a_request_like_any_other(opened: httpx.Client) -> None:

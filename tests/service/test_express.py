@@ -16,8 +16,10 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.special import logsumexp
 
+from client.wire import multipart
 from service.app import Application, create_app
 from service.errors import EngineError
 from service.image import Pixels
@@ -877,6 +879,49 @@ def test_what_is_worked_on_is_held_though_its_caller_has_gone(own: Driver) -> No
             await asyncio.sleep(0.001)
 
     own.run(drive())
+
+
+def test_large_pictures_in_tiny_files_have_places_like_others(own: Driver) -> None:
+    """Thirty requests of 64 come together: so many are let in as are read in time, the rest is refused unread.
+
+    Small pictures beside one of them have no place. What was let in is answered, though the threads were busy.
+    """
+    reading, free = own.app.state.digitscope.predictor._reading, threading.Event()
+    tiny, small = encode(Image.new("1", (400, 400), 1)), encode(SMALL)
+    assert len(tiny) < 4096
+    forms = [multipart([tiny] * 64)] * 30
+    mixed = multipart([small] * 32 + [tiny] + [small] * 31)
+
+    def ask(form: tuple[bytes, str]) -> Connected:
+        connected = Connected(own.app)
+        connected.feed(whole("/v1/predict", form[0], {"Content-Type": form[1]}))
+        return connected
+
+    async def drive() -> tuple[float, list[int]]:
+        for _ in range(reading._threads):
+            reading._executor.submit(lambda: free.wait(60))
+        try:
+            asked = [ask(mixed)]
+            while not reading._unfinished.total:
+                await asyncio.sleep(0)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert reading._unfinished.total == 1
+            asked += [ask(form) for form in forms]
+            while (total := reading._unfinished.total) // 64 + sum(map(len, map(Connected.answers, asked))) < 30:
+                await asyncio.sleep(0.001)
+            most = max(65, reading._done_in_time())
+        finally:
+            free.set()
+        statuses = [answer.status for connected in asked for answer in await connected.answered(1)]
+        for connected in asked:
+            connected.transport.close()
+        assert reading._unfinished.total == 0 and 65 <= total <= most
+        return total, statuses
+
+    total, statuses = own.run(drive())
+    assert statuses[0] == 200 and set(statuses) == {200, 503}
+    assert statuses.count(200) == 1 + total // 64
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["new head", "known head"])
