@@ -3,13 +3,11 @@
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import structlog
@@ -20,6 +18,7 @@ from service.errors import DigitscopeError, ModelError, VersionError
 from service.exchange import Exchange
 from service.keyring import Keyring, Renewal
 from service.keys import Key
+from service.pipe import Message, Pipe
 from service.serving import Change, Serving, check, first, newest
 from service.settings import Settings
 from service.state import State
@@ -31,9 +30,9 @@ _log = structlog.get_logger("digitscope")
 
 
 class Channel(NamedTuple):
-    """What ties a worker to its parent: a pipe for messages in JSON, and what is served when the worker begins."""
+    """What ties a worker to its parent: a pipe for messages, and what is served when the worker begins."""
 
-    pipe: Connection
+    pipe: Pipe
     serving: Serving
 
 
@@ -114,9 +113,7 @@ class Alone:
 class Worker:
     """Changes the versions of one worker as its parent says, and asks the parent for changes."""
 
-    def __init__(
-        self, settings: Settings, exchange: Exchange, state: State, pipe: Connection, rekeyed: Rekeyed
-    ) -> None:
+    def __init__(self, settings: Settings, exchange: Exchange, state: State, pipe: Pipe, rekeyed: Rekeyed) -> None:
         self._settings = settings
         self._exchange = exchange
         self._state = state
@@ -137,10 +134,14 @@ class Worker:
     def listen(self) -> None:
         """Does what the parent has said; called when something has come."""
         try:
-            message = json.loads(self._pipe.recv_bytes())
+            messages = self._pipe.hear()
         except (EOFError, OSError):  # the parent is gone, and so will this process be
             asyncio.get_running_loop().remove_reader(self._pipe.fileno())
             return
+        for message in messages:
+            self._do(message)
+
+    def _do(self, message: Message) -> None:
         number = message["number"]
         match message["do"]:
             case "prepare":
@@ -172,8 +173,14 @@ class Worker:
             self._say(prepared=number, digest=digest)
 
     def _say(self, **message: Any) -> None:
-        with contextlib.suppress(OSError):  # the parent is gone
-            self._pipe.send_bytes(json.dumps(message).encode())
+        self._pipe.say(message)
+        if self._pipe.unsent:
+            asyncio.get_running_loop().add_writer(self._pipe.fileno(), self._send)
+
+    def _send(self) -> None:
+        self._pipe.send()
+        if not self._pipe.unsent:
+            asyncio.get_running_loop().remove_writer(self._pipe.fileno())
 
 
 def _why(error: Exception, settings: Settings) -> str:
@@ -224,6 +231,7 @@ async def controlled(
             yield
         finally:
             loop.remove_reader(channel.pipe.fileno())
+            loop.remove_writer(channel.pipe.fileno())
         return
     alone = Alone(state.settings, exchange, state, rekeyed)
     state.control = alone

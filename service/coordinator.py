@@ -6,14 +6,12 @@ that begins serves what the others do.
 """
 
 import contextlib
-import json
 import math
-import multiprocessing
+import selectors
 import subprocess
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
 
 import structlog
@@ -23,6 +21,7 @@ from service.candidate import reason
 from service.control import Channel, renewed
 from service.errors import ModelError, VersionError
 from service.keyring import Keyring
+from service.pipe import Message, Pipe
 from service.serving import Change, Serving, check, newest
 from service.settings import Settings
 from service.watch import INTERVAL, Watch
@@ -34,7 +33,7 @@ _log = structlog.get_logger("digitscope")
 class _Asker(NamedTuple):
     """Who wants a change: a worker, by its pipe, and the number of its question."""
 
-    pipe: Connection
+    pipe: Pipe
     number: int
 
 
@@ -63,17 +62,13 @@ class Coordinator:
         self.serving = serving
         self._settings = settings
         self._keyring = keyring
-        self._pipes: dict[int, Connection] = {}  # by worker
+        self._pipes: dict[int, Pipe] = {}  # by worker
+        self._full = selectors.DefaultSelector()  # of those that take no more now; it is ready when one of them does
         self._wanted: deque[tuple[Change, _Asker | None]] = deque()
         self._job: _Job | None = None
         self._number = 0
         self._watch = Watch(settings, serving.current) if settings.watch else None
         self._next_look = time.monotonic() + INTERVAL if settings.watch else math.inf
-
-    @property
-    def busy(self) -> bool:
-        """Whether workers make a change, which one that begins now would miss."""
-        return self._job is not None and self._job.step != "try"
 
     @property
     def due(self) -> float:
@@ -84,15 +79,20 @@ class Coordinator:
     def sources(self) -> list[Any]:
         """What is to be waited for, and handed to `take` when something has come."""
         output = self._job.trial.stdout if self._job and self._job.trial else None
-        return [*self._pipes.values(), *([output] if output else [])]
+        return [*self._pipes.values(), self._full, *([output] if output else [])]
 
     def channel(self, index: int) -> Channel:
         """What ties a worker that is about to begin to this."""
-        self._pipes[index], other = multiprocessing.Pipe()
+        self._pipes[index], other = Pipe.pair()
+        job = self._job
+        if job and job.step == "prepare":  # it begins with what the others have, and opens what they do
+            job.awaited.add(index)
+            self._say(self._pipes[index], do="prepare", number=job.number, change=job.change.as_json())
         return Channel(other, self.serving)
 
     def leave(self) -> None:
         """Closes what is the parent's alone; for a worker, which has inherited it."""
+        self._full.close()
         for pipe in self._pipes.values():
             pipe.close()
 
@@ -106,7 +106,10 @@ class Coordinator:
 
     def ended(self, index: int) -> None:
         """A worker has ended."""
-        self._pipes.pop(index).close()
+        pipe = self._pipes.pop(index)
+        if pipe in self._full.get_map():
+            self._full.unregister(pipe)
+        pipe.close()
         job = self._job
         if job is None or index not in job.awaited:
             return
@@ -119,7 +122,7 @@ class Coordinator:
         """Has loaded anew what the settings say: the keys, and the version."""
         if self._keyring and (renewal := renewed(self._keyring)):
             for pipe in self._pipes.values():
-                _say(pipe, do="keys", number=None, **renewal._asdict())
+                self._say(pipe, supersedes=True, do="keys", number=None, **renewal._asdict())
         try:
             self._want(Change("load", newest(self._settings)))
         except ModelError as error:
@@ -152,14 +155,21 @@ class Coordinator:
             else:
                 self._prepare(job)
             return True
+        if source is self._full:
+            for pipe in [key.data for key, _ in self._full.select(0)]:
+                pipe.send()
+                if not pipe.unsent:
+                    self._full.unregister(pipe)
+            return True
         index = next((index for index, pipe in self._pipes.items() if pipe is source), None)
         if index is None:
             return False
         with contextlib.suppress(EOFError, OSError):  # it has ended, and will be told so
-            self._read(index, json.loads(self._pipes[index].recv_bytes()))
+            for message in self._pipes[index].hear():
+                self._read(index, message)
         return True
 
-    def _read(self, index: int, message: dict[str, Any]) -> None:
+    def _read(self, index: int, message: Message) -> None:
         job = self._job
         if "ask" in message:
             self._want(Change(**message["change"]), _Asker(self._pipes[index], message["ask"]))
@@ -218,7 +228,7 @@ class Coordinator:
         job.step, job.awaited = step, set(self._pipes)
         job.deadline = time.monotonic() + _PATIENCE
         for pipe in self._pipes.values():
-            _say(pipe, do=step, number=job.number, **what)
+            self._say(pipe, do=step, number=job.number, **what)
         if not job.awaited:
             if step == "commit":
                 self._finish(job)
@@ -230,23 +240,23 @@ class Coordinator:
         if job.change.action == "load":
             self.serving = self.serving.without(version, why)
         for pipe in self._pipes.values():
-            _say(pipe, do="drop", number=job.number, version=version, reason=why)
+            self._say(pipe, do="drop", number=job.number, version=version, reason=why)
         _log.error("model refused", version=version, reason=why)
         self._finish(job, "refused", f"version {version} is refused: {why}")
 
     def _finish(self, job: _Job, outcome: str = "", why: str = "") -> None:
         outcome = outcome or f"{job.change.action}ed"
         for pipe in [*self._pipes.values()][:1]:  # one of them, as all counts are summed
-            _say(pipe, do="count", number=job.number, outcome=outcome)
+            self._say(pipe, do="count", number=job.number, outcome=outcome)
         self._answer(job.asker, why)
         self._job = None
         self._next()
 
     def _answer(self, asker: _Asker | None, why: str) -> None:
         if asker:
-            _say(asker.pipe, do="answer", number=asker.number, reason=why)
+            self._say(asker.pipe, do="answer", number=asker.number, reason=why)
 
-
-def _say(pipe: Connection, **message: Any) -> None:
-    with contextlib.suppress(OSError, ValueError):  # it has ended
-        pipe.send_bytes(json.dumps(message).encode())
+    def _say(self, pipe: Pipe, *, supersedes: bool = False, **message: Any) -> None:
+        pipe.say(message, supersedes=supersedes)
+        if pipe.unsent and pipe not in self._full.get_map():
+            self._full.register(pipe, selectors.EVENT_WRITE, pipe)

@@ -88,11 +88,10 @@ class Supervisor:
         told = 0  # signals that were passed on
         while self._workers or (self._due and not told):
             now = time.monotonic()
-            due = {} if self._coordinator.busy else self._due  # who begins during a change would miss it
-            for index in [index for index, when in due.items() if when <= now]:
+            for index in [index for index, when in self._due.items() if when <= now]:
                 del self._due[index]
                 self._start(index)
-            timeout = max(0.0, min(*due.values(), self._coordinator.due, now + 3600) - now)
+            timeout = max(0.0, min(*self._due.values(), self._coordinator.due, now + 3600) - now)
             sentinels = {worker.sentinel: index for index, worker in self._workers.items()}
             for ready in wait([*sentinels, wakeup, self._answering, *self._coordinator.sources], timeout):
                 if self._coordinator.take(ready):

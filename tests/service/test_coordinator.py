@@ -1,11 +1,10 @@
 """What the parent says to its workers, played through pipes: all of them change, or none does."""
 
-import contextlib
-import json
+import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def parent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Parent:
+def parent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
     """A coordinator of two workers, whose ends of the pipes are the test's; trials find version 3 broken."""
 
     def begin(_: Settings, version: str) -> "subprocess.Popen[bytes]":
@@ -41,7 +40,11 @@ def parent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Parent:
 
     monkeypatch.setattr(trial, "begin", begin)
     coordinator = Coordinator(settings, Serving("1"))
-    return coordinator, [coordinator.channel(0), coordinator.channel(1)]
+    channels = [coordinator.channel(0), coordinator.channel(1)]
+    yield coordinator, channels
+    coordinator.leave()
+    for channel in channels:
+        channel.pipe.close()
 
 
 def pump(coordinator: Coordinator) -> None:
@@ -51,20 +54,38 @@ def pump(coordinator: Coordinator) -> None:
             assert coordinator.take(source)
 
 
+def pump_once(coordinator: Coordinator) -> None:
+    """Hands on what has come by now."""
+    for source in wait(coordinator.sources, 0):
+        assert coordinator.take(source)
+
+
+def begins(parent: Parent, index: int) -> Serving:
+    """What a worker serves that begins now."""
+    coordinator, channels = parent
+    channels.append(coordinator.channel(index))
+    return channels[-1].serving
+
+
+def is_idle(coordinator: Coordinator) -> bool:
+    """Whether no change is under way, of which something would be due."""
+    return coordinator.due == math.inf
+
+
 def _is_trying(coordinator: Coordinator) -> bool:
     return coordinator._job is not None and coordinator._job.trial is not None
 
 
 def say(channel: Channel, **message: Any) -> None:
     """Says something as a worker."""
-    channel.pipe.send_bytes(json.dumps(message).encode())
+    channel.pipe.say(message)
 
 
 def heard(channel: Channel) -> list[dict[str, Any]]:
     """What a worker was told."""
     found = []
-    while channel.pipe.poll():
-        found.append(json.loads(channel.pipe.recv_bytes()))
+    while wait([channel.pipe.fileno()], 0):
+        found += channel.pipe.hear()
     return found
 
 
@@ -94,7 +115,7 @@ def test_all_change_when_all_have_it(parent: Parent) -> None:
     begun(parent)
     say(first, prepared=1, digest="a")
     pump(coordinator)
-    assert told(first) == told(second) == [] and (coordinator.serving.current, coordinator.busy) == ("1", True)
+    assert told(first) == told(second) == [] and coordinator.serving.current == "1" and not is_idle(coordinator)
     say(second, prepared=1, digest="a")
     pump(coordinator)
     assert told(first) == told(second) == ["commit"] and coordinator.serving == Serving("2")
@@ -104,8 +125,8 @@ def test_all_change_when_all_have_it(parent: Parent) -> None:
     say(second, done=1)
     pump(coordinator)
     assert [(message["do"], message.get("reason")) for message in heard(first)] == [("count", None), ("answer", "")]
-    assert told(second) == [] and not coordinator.busy
-    assert coordinator.channel(2).serving == Serving("2")
+    assert told(second) == [] and is_idle(coordinator)
+    assert begins(parent, 2) == Serving("2")
 
 
 @pytest.mark.parametrize(
@@ -125,12 +146,11 @@ def test_none_changes_when_one_does_not(parent: Parent, happens: Callable[[Paren
     pump(coordinator)
     happens(parent)
     pump(coordinator)
-    assert coordinator.serving == Serving("1", (), {"2": said}) and not coordinator.busy
+    assert coordinator.serving == Serving("1", (), {"2": said}) and is_idle(coordinator)
     drop, count, answer = heard(first)
     assert (drop["do"], drop["version"], drop["reason"]) == ("drop", "2", said)
     assert (count["outcome"], answer["reason"]) == ("refused", f"version 2 is refused: {said}")
-    with contextlib.suppress(BrokenPipeError):
-        say(second, prepared=1, digest="a")  # too late
+    say(second, prepared=1, digest="a")  # too late
     pump(coordinator)
     assert "commit" not in told(first)
 
@@ -154,8 +174,41 @@ def test_a_worker_that_ends_when_all_have_it_changes_nothing(parent: Parent) -> 
     say(first, done=1)
     pump(coordinator)
     coordinator.ended(1)
-    assert not coordinator.busy and coordinator.channel(1).serving.current == "2"
+    assert is_idle(coordinator) and begins(parent, 1) == Serving("2")
     assert told(first) == ["commit", "count", "answer"]
+
+
+def test_a_worker_that_begins_while_the_others_open_it_opens_it_too(parent: Parent) -> None:
+    """It need not wait until they have, which one that is stopped may never do, and changes with them."""
+    coordinator, channels = parent
+    begun(parent)
+    assert begins(parent, 2) == Serving("1")
+    for channel in channels[:2]:
+        say(channel, prepared=1, digest="a")
+    pump(coordinator)
+    assert [told(channel) for channel in channels] == [[], [], ["prepare"]] and not is_idle(coordinator)
+    say(channels[2], prepared=1, digest="a")
+    pump(coordinator)
+    assert [told(channel) for channel in channels] == [["commit"]] * 3 and coordinator.serving == Serving("2")
+
+
+def test_a_worker_that_does_not_read_keeps_nobody(parent: Parent) -> None:
+    """However much there is to be said: the others hear it, and it hears all of it in its turn when it reads again."""
+    coordinator, (first, second) = parent
+    for number in range(2000):
+        ask(first, "9", number=number)
+        pump_once(coordinator)
+        assert [message["number"] for message in heard(first)] == [number]
+        ask(second, "9", number=number)
+        pump_once(coordinator)
+    ask(first, "2")
+    pump(coordinator)
+    assert told(first) == ["prepare"]
+    found = []
+    while wait([second.pipe.fileno()], 0):
+        found += second.pipe.hear()
+        pump(coordinator)
+    assert [message["number"] for message in found[:-1]] == list(range(2000)) and found[-1]["do"] == "prepare"
 
 
 def test_changes_are_made_one_after_the_other(parent: Parent) -> None:
@@ -172,7 +225,7 @@ def test_changes_are_made_one_after_the_other(parent: Parent) -> None:
     say(first, refused=1, reason="no")
     pump(coordinator)
     assert told(first)[:3] == ["drop", "count", "answer"]
-    assert coordinator.serving.refused == {"2": "no", "3": "broken"} and not coordinator.busy
+    assert coordinator.serving.refused == {"2": "no", "3": "broken"} and is_idle(coordinator)
 
 
 def test_where_nobody_is_left_to_open_it_it_is_refused(parent: Parent) -> None:
@@ -181,7 +234,6 @@ def test_where_nobody_is_left_to_open_it_it_is_refused(parent: Parent) -> None:
     ask(first, "2")
     (source,) = wait(coordinator.sources, 5)
     assert coordinator.take(source) and _is_trying(coordinator)
-    assert not coordinator.busy  # so that those who end meanwhile are replaced
     for index in (0, 1):
         coordinator.ended(index)
     pump(coordinator)

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import grpc
@@ -16,7 +16,7 @@ from service.keyring import Keyring, Renewal
 from service.keys import find, new_key, written
 from tests.service.protocol.grpc.calling import PATIENCE, calling, free_port
 from tests.service.serving import Process, process
-from tests.service.test_workers import children, until
+from tests.service.test_workers import children, lives, until
 
 SECRETS = {name: new_key() for name in ("stays", "goes", "comes", "slow")}
 
@@ -155,3 +155,70 @@ def test_keys_are_read_anew_on_sighup(tmp_path: Path, workers: int) -> None:
                 assert [predicted(name) for _ in range(8)] == [status] * 8
         assert not re.search("|".join(SECRETS.values()), running.log.read_text())
         assert running.end() == 0
+
+
+def many(name: str) -> str:
+    """A file of 5,000 keys, some 460 KB, of which the last is that of a name; the digests of the others are none's."""
+    others = (f"other-{number} predict - sha256:{number:064x}" for number in range(4999))
+    return "\n".join([*others, lines(name)])
+
+
+@contextmanager
+def serving_many(folder: Path, name: str) -> Iterator[Process]:
+    """The service in two workers, with many keys."""
+    (folder / "keys").write_text(many(name))
+    (folder / "keys").chmod(0o600)
+    flags = ("--workers", "2", "--provider", "cpu", "--api-keys", str(folder / "keys"))
+    with process(folder / "log", *flags) as running:
+        yield running
+
+
+def renew(running: Process, name: str) -> None:
+    """Has the parent read many keys anew."""
+    before = running.log.read_text().count("keys read anew")
+    running.log.with_name("keys").write_text(many(name))
+    running.popen.send_signal(signal.SIGHUP)
+    until(lambda: running.log.read_text().count("keys read anew") > before, "the parent reads nothing")
+
+
+def both_know(port: int, name: str) -> bool:
+    """Whether two workers answer, which know that key, of those that the file has had, and no other."""
+    found = set()
+    for asked in ("goes", "stays", "comes") * 12:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request("GET", "/metrics", headers={"X-API-Key": SECRETS[asked]})
+            answer = connection.getresponse()
+            answer.read()
+            found.add((answer.headers["X-Request-ID"].partition("-")[0], asked, answer.status))
+    workers = {worker for worker, _, _ in found}
+    return len(workers) == 2 and all((asked == name) == (status == 200) for _, asked, status in found)
+
+
+def test_a_stopped_worker_keeps_nobody_from_many_keys(tmp_path: Path) -> None:
+    """Two renewals, each more than a pipe takes: meanwhile the other worker is killed and replaced.
+
+    When the one that was stopped goes on it knows the newest keys and no others, and all end in order.
+    """
+    with serving_many(tmp_path, "goes") as running:
+        stopped, killed = children(running.popen.pid)
+        os.kill(stopped, signal.SIGSTOP)
+        renew(running, "stays")
+        renew(running, "comes")
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: running.log.read_text().count("Started server process") == 3, "nobody replaces the other one")
+        os.kill(stopped, signal.SIGCONT)
+        until(lambda: both_know(running.port, "comes"), "other keys are known")
+        assert stopped in children(running.popen.pid)
+        assert running.end() == 0
+        assert running.log.read_text().count("Finished server process") == 2
+
+
+def test_a_second_signal_ends_a_worker_that_is_stopped_before_many_keys(tmp_path: Path) -> None:
+    """Whatever waits for it, neither it nor its parent outlives that signal."""
+    with serving_many(tmp_path, "goes") as running:
+        stopped = min(children(running.popen.pid))
+        os.kill(stopped, signal.SIGSTOP)
+        renew(running, "comes")
+        running.popen.terminate()
+        until(lambda: running.log.read_text().count("Finished server process") == 1, "the other one does not end")
+        assert running.end() == 0 and not lives(stopped)
