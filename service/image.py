@@ -280,7 +280,7 @@ def read_prepared(data: bytes, max_images: int) -> Pixels:
     return data
 
 
-def as_images(pixels: Pixels) -> NDArray[np.uint8]:
+def as_images(pixels: Pixels | memoryview) -> NDArray[np.uint8]:
     """The digits as the engine takes them, (n, 1, 28, 28), without a copy."""
     return np.frombuffer(pixels, np.uint8).reshape(-1, 1, SIDE, SIDE)
 
