@@ -23,7 +23,9 @@ def promises(document: Path) -> list[list[str]]:
     return [line.strip("| ").split(" | ") for table in tables for line in table.splitlines()[2:]]
 
 
-@pytest.mark.parametrize("document", [ROOT / "SECURITY.md", ROOT / "deploy" / "PROMISES.md"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "document", [ROOT / "SECURITY.md", ROOT / "deploy" / "PROMISES.md"], ids=lambda path: path.stem
+)
 def test_every_proof_is_there(document: Path) -> None:
     """Each promise has one, and each file and test that is named exists; … stands for the file before."""
     rows = promises(document)
