@@ -52,6 +52,9 @@ class Listener:
         server = grpc.aio.server(
             options=(
                 ("grpc.max_receive_message_length", settings.max_body),
+                # A bit an algorithm, and the lowest is for none: gRPC inflates a message to a thousand times its size
+                # before anybody is asked for a key or for the room.
+                ("grpc.compression_enabled_algorithms_bitset", 1),
                 ("grpc.max_allowed_incoming_connections", settings.max_connections),
                 ("grpc.server_handshake_timeout_ms", math.ceil(settings.patience * 1000)),
                 ("grpc.max_connection_idle_ms", _IDLE),

@@ -11,8 +11,6 @@ from urllib.parse import unquote
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
 from service.caller import CALLER, caller_of
@@ -25,6 +23,7 @@ from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.codes import CODES
 from service.protocol.grpc.listener import Listener
 from service.protocol.grpc.methods import METHODS, Message
+from service.protocol.grpc.reader import Reader
 from service.protocol.grpc.room import Room
 from service.refusal import FAILURE, STATUSES, TOO_LATE, note, pause, sentence
 from service.state import State
@@ -100,7 +99,7 @@ class _Handler:
         self, method: Message, state: State, journal: Journal, room: Room, resting: set[asyncio.Task[None]]
     ) -> None:
         """`method` is its descriptor; `room` is of all calls; `resting` the tasks that wait for a message."""
-        self._request = GetMessageClass(method.input_type)
+        self._reader = Reader(method)
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
         self._route = ROUTES[method.name]
@@ -232,7 +231,7 @@ class _Handler:
                 async with asyncio.timeout(self._state.settings.timeout):
                     data = await receive()
                     with self._room.message(address, len(data)):
-                        answer = await self._run(self._state, self._read(data), call)
+                        answer = await self._run(self._state, self._reader.read(data), call)
             except TimeoutError as error:
                 raise DeadlineError(TOO_LATE) from error
             status, code = 200, grpc.StatusCode.OK
@@ -257,12 +256,6 @@ class _Handler:
             CALLER.set(key.name)
             key.spend()
         return key
-
-    def _read(self, data: bytes) -> Message:
-        try:
-            return self._request.FromString(data)
-        except DecodeError as error:
-            raise MalformedError(f"the message is no {self._request.DESCRIPTOR.name}") from error
 
 
 async def _as_it_came(data: bytes) -> bytes:
