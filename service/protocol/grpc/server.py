@@ -99,7 +99,7 @@ class _Handler:
         self, method: Message, state: State, journal: Journal, room: Room, resting: set[asyncio.Task[None]]
     ) -> None:
         """`method` is its descriptor; `room` is of all calls; `resting` the tasks that wait for a message."""
-        self._reader = Reader(method)
+        self._reader = Reader(method, state.settings.max_images)
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
         self._route = ROUTES[method.name]
