@@ -30,6 +30,7 @@ from service.state import State
 from service.trail import TRAIL, join
 
 _QUIET = 0.5  # seconds: a call of which no request is under way is ended after as long
+_MOMENT = 0.2  # seconds in which gRPC tells that a call was given up, once its message has not come
 _GONE = 499
 _NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -177,6 +178,7 @@ class _Handler:
         finally:
             self._resting.discard(waiting)
         if data is None:
+            await asyncio.sleep(_MOMENT)  # a caller who has gone has said no more, either: then this is cancelled
             raise MalformedError("the call has no message")
         return data
 

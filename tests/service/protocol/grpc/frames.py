@@ -15,13 +15,19 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
+PING = frame(6, 0, 0, b"8 octets")
+"""Asks whether what was sent before has come."""
+PONG = frame(6, 1, 0, b"8 octets")
+"""Its answer."""
+
+
 def _literal(name: bytes, value: bytes) -> bytes:
     assert len(name) < 127 and len(value) < 127
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-def call(port: int, path: bytes, *metadata: tuple[bytes, bytes]) -> bytes:
-    """Makes a call with an empty message on a connection of its own, and gives what comes until it has a status."""
+def opening(path: bytes, *metadata: tuple[bytes, bytes]) -> bytes:
+    """What opens a connection, and a call on it."""
     fields = (
         (b":method", b"POST"),
         (b":scheme", b"http"),
@@ -32,14 +38,19 @@ def call(port: int, path: bytes, *metadata: tuple[bytes, bytes]) -> bytes:
         *metadata,
     )
     head = b"".join(_literal(*each) for each in fields)
+    settings = frame(_SETTINGS, 0, 0) + frame(_SETTINGS, _ACK, 0)
+    return _PREFACE + settings + frame(_HEADERS, _END_HEADERS, 1, head)
+
+
+def data(payload: bytes, *, last: bool = True) -> bytes:
+    """Bytes of the call's message, or of its length in front of it."""
+    return frame(_DATA, _END_STREAM if last else 0, 1, payload)
+
+
+def call(port: int, path: bytes, *metadata: tuple[bytes, bytes]) -> bytes:
+    """Makes a call with an empty message on a connection of its own, and gives what comes until it has a status."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as wire:
-        wire.sendall(
-            _PREFACE
-            + frame(_SETTINGS, 0, 0)
-            + frame(_SETTINGS, _ACK, 0)
-            + frame(_HEADERS, _END_HEADERS, 1, head)
-            + frame(_DATA, _END_STREAM, 1, bytes(5))
-        )
+        wire.sendall(opening(path, *metadata) + data(bytes(5)))
         came = b""
         while b"grpc-status" not in came and (more := wire.recv(65536)):
             came += more
