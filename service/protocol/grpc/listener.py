@@ -21,6 +21,7 @@ _METADATA = 16384  # bytes of a call's metadata
 _ALIVE = 20_000  # milliseconds after which a silent client is asked whether it is there, and for its answer to that
 _IDLE = 60_000  # milliseconds that a connection may have no call under way
 _LOOK = 0.1  # seconds between two looks at the server, and between two tries to have its port again
+_SILENCE = 10.0  # seconds after a line of the log in which there is no other
 _log = structlog.get_logger("digitscope")
 
 
@@ -78,25 +79,32 @@ class Listener:
     async def watch(self) -> None:
         """Looks after the server until it is stopped: one that ended unasked is replaced, and until then not ready.
 
-        What it was answering goes on, for as long as calls have at the end of the service. Both changes are logged.
+        What it was answering goes on, for as long as calls have at the service's end. Both changes are logged, but once
+        in a while where they come in a row, with how many `more` there were.
         """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_told)
+        said, unsaid = -math.inf, 0
         while (error := await self._failure()) is not None:
             self._state.deaf = True
-            _log.error("gRPC's server has ended unasked and is not ready", reason=type(error).__name__)
-            await asyncio.sleep(0)  # in which it closes its port
+            silent = loop.time() < said + _SILENCE
+            unsaid += silent
+            if not silent:
+                _log.error("gRPC's server has ended unasked and is not ready", reason=type(error).__name__, more=unsaid)
+            await asyncio.sleep(_LOOK)  # in which it closes its port
             await self._let_go()
             while not await self._opened_anew():
                 await asyncio.sleep(_LOOK)
             self._state.deaf = False
-            _log.warning("gRPC's server answers again")
+            if not silent:
+                _log.warning("gRPC's server answers again")
+                said, unsaid = loop.time(), 0
 
     async def stop(self) -> None:
         """Takes no more calls, and waits for those under way; clients are told (GOAWAY)."""
         await self._server.stop(_GRACE)
         if self._former is not None:
-            await self._former
+            await asyncio.wait([self._former])
 
     async def _failure(self) -> Exception | None:
         """What the server has ended by; None if it was told to. It says so itself only when its last call is over."""
@@ -117,7 +125,7 @@ class Listener:
     async def _opened_anew(self) -> bool:
         try:
             await self.start()
-        except AddressError:  # the port is not free at once, where it is shared with nobody
+        except Exception:  # above all that the port is not free at once, where it is shared with nobody
             return False
         return True
 

@@ -20,22 +20,7 @@ from tests.service.protocol.grpc.calling import PATIENCE, Client, asking, callin
 from tests.service.serving import MODELS, process, serving
 
 _BAD = b"/inference.GRPCInferenceService/\xff"
-_RETRIES = json.dumps(  # what a client is told to do with UNAVAILABLE (gRPC, A6, client retries)
-    {
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 5,
-                    "initialBackoff": "0.5s",
-                    "maxBackoff": "2s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-    }
-)
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -46,26 +31,45 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def ended(port: int) -> bool:
+    """Whether a server was there to be ended."""
+    try:
+        frames.call(port, _BAD)
+    except ConnectionError:
+        return False
+    return True
+
+
+def answered(port: int, mnist: Mnist) -> bool:
+    """Whether a call on a connection of its own is answered; where it is not, it was one that is to be made again."""
+    options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        try:
+            answer = Client(channel).call("ModelInfer", asking(mnist.images[:1]))
+        except grpc.RpcError as error:
+            if error.code() not in _LOST:
+                raise
+            return False
+    return tensors(answer)["logits"].shape == (1, 10)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_path_that_is_no_utf_8_ends_no_service(tmp_path: Path, mnist: Mnist, workers: str) -> None:
-    """Whichever worker it hits answers again, clients that try again notice nothing, and the log has no stack trace."""
+    """Whichever worker it hits answers again, and clients that try again are answered; the log has no stack trace."""
     port = free_port()
     flags = ("--provider", "cpu", "--workers", workers, "--grpc-port", str(port))
-    options = (("grpc.service_config", _RETRIES), ("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
     with process(tmp_path / "log", *flags) as running:
-        for number in range(1, 4):
-            frames.call(port, _BAD)
-            until(lambda number=number: running.log.read_text().count("gRPC's server answers again") == number)  # type: ignore[misc]
+        for _ in range(3):
+            until(lambda: ended(port))
             for _ in range(10):  # connections, spread over the workers
-                with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-                    answer = Client(channel).call("ModelInfer", asking(mnist.images[:1]))
-                assert tensors(answer)["logits"].shape == (1, 10)
+                until(lambda: answered(port, mnist))
         assert running.end() == 0
         log = running.log.read_text()
     assert "Traceback" not in log and "retrieved" not in log
     events = [json.loads(line) for line in log.splitlines()]
     told = [event for event in events if event["event"] == "gRPC's server has ended unasked and is not ready"]
-    assert [event["reason"] for event in told] == ["UnicodeDecodeError"] * 3
+    assert {event["reason"] for event in told} == {"UnicodeDecodeError"}
+    assert len(told) <= int(workers)  # once in ten seconds
 
 
 def test_what_is_under_way_is_answered_when_the_server_ends_unasked(mnist: Mnist) -> None:
@@ -122,7 +126,7 @@ def test_silent_calls_do_not_gather_over_servers_that_ended(monkeypatch: pytest.
         first = silent(nothing(), timeout=PATIENCE / 2)
         assert client.call("ServerLive").live  # behind it on the same connection
         for _ in range(2):
-            frames.call(port, _BAD)
+            until(lambda: ended(port))
             with calling(port) as other:
                 assert other.call("ServerLive").live
         assert first.code() is not grpc.StatusCode.DEADLINE_EXCEEDED  # its own, which is before the grace is over
