@@ -58,6 +58,7 @@ def configure_logs(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     logging.getLogger("uvicorn.access").disabled = True  # ours has the request id; see service.journal
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it has a line for each odd byte that is sent
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes metadata that is no UTF-8, a key as well
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

@@ -49,6 +49,7 @@ class State:
         ending: how far its end has come.
         bodies: bytes of the requests' bodies that are held, of at most `settings.max_held`.
         unsent: answers that are not being read.
+        deaf: whether gRPC's server has ended unasked and no other one has its port yet.
     """
 
     settings: Settings
@@ -60,6 +61,7 @@ class State:
     ending: Ending = field(default_factory=Ending)
     bodies: Shares = field(default_factory=Shares)
     unsent: Unsent = field(init=False)
+    deaf: bool = False
 
     def __post_init__(self) -> None:
         self.unsent = Unsent(self.settings.max_unsent)
@@ -104,8 +106,8 @@ class State:
         return served.versions[version] if version else served.current
 
     def is_ready(self) -> bool:
-        """Whether predictions are answered: the model is loaded, and its current version answers."""
-        return self.loaded is not None and self.answers(self.loaded)
+        """Whether predictions are answered: the model is loaded and its current version answers, on every port."""
+        return not self.deaf and self.loaded is not None and self.answers(self.loaded)
 
     def answers(self, predictor: Predictor) -> bool:
         """Whether a version answers: its engine is well, and no end is announced.

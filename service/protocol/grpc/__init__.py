@@ -4,6 +4,11 @@ Specification: https://github.com/kserve/open-inference-protocol, `specification
 extensions of https://github.com/triton-inference-server/server/tree/main/docs/protocol have their methods too.
 """
 
+import os
+
+# gRPC's core writes a line to standard error, past all loggers, whenever a stranger sends what it does not take.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 METHODS = (
     "ServerLive",
     "ServerReady",

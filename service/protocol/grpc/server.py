@@ -11,30 +11,26 @@ from urllib.parse import unquote
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
 from service.caller import CALLER, caller_of
-from service.errors import AddressError, DeadlineError, DigitscopeError, MalformedError, OverloadedError
+from service.errors import DeadlineError, DigitscopeError, MalformedError, OverloadedError
 from service.guard import KEY
 from service.journal import TICKET, Journal, Ticket
 from service.keys import Key
 from service.protocol.grpc import ROUTES
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.codes import CODES
+from service.protocol.grpc.listener import Listener
 from service.protocol.grpc.methods import METHODS, Message
+from service.protocol.grpc.reader import Reader
 from service.protocol.grpc.room import Room
 from service.refusal import FAILURE, STATUSES, TOO_LATE, note, pause, sentence
 from service.state import State
 from service.trail import TRAIL, join
 
-_GRACE = 8.0  # seconds for calls under way at the end, as those over HTTP have
-_STREAMS = 128  # calls at once on a connection; more wait in the client
-_METADATA = 16384  # bytes of a call's metadata
-_ALIVE = 20_000  # milliseconds after which a silent client is asked whether it is there, and for its answer to that
 _QUIET = 0.5  # seconds: a call of which no request is under way is ended after as long
-_IDLE = 60_000  # milliseconds that a connection may have no call under way
+_MOMENT = 0.2  # seconds in which gRPC tells that a call was given up, once its message has not come
 _GONE = 499
 _NOT_LET_IN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -48,47 +44,29 @@ async def grpc_server(state: State, journal: Journal, *, shared: bool) -> AsyncI
     Raises:
         AddressError: the port cannot be had.
     """
-    settings = state.settings
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    server = grpc.aio.server(
-        options=(
-            ("grpc.max_receive_message_length", settings.max_body),
-            ("grpc.max_allowed_incoming_connections", settings.max_connections),
-            ("grpc.server_handshake_timeout_ms", math.ceil(settings.patience * 1000)),
-            ("grpc.max_connection_idle_ms", _IDLE),
-            ("grpc.max_concurrent_streams", _STREAMS),
-            ("grpc.max_metadata_size", _METADATA),
-            ("grpc.absolute_max_metadata_size", _METADATA),
-            ("grpc.keepalive_time_ms", _ALIVE),
-            ("grpc.keepalive_timeout_ms", _ALIVE),
-            ("grpc.so_reuseport", int(shared)),  # gRPC's default, which would let two services share a port unnoticed
-        )
-    )
     resting: set[asyncio.Task[None]] = set()
     room = Room(state)
     handlers = {method.name: _Handler(method, state, journal, room, resting).rpc() for method in _SERVICE.methods}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers),))
-    try:
-        server.add_insecure_port(f"{host}:{settings.grpc_port}")
-    except RuntimeError as error:
-        raise AddressError(f"cannot listen for gRPC on {host}:{settings.grpc_port}") from error
-    await server.start()
-    _log.info(f"running on grpc://{host}:{settings.grpc_port}")
-    stopping = asyncio.create_task(_stop(server, state, resting))
+    listener = Listener(state, grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers), shared=shared)
+    await listener.start()
+    _log.info(f"running on grpc://{listener.address}")
+    watching = asyncio.create_task(listener.watch())
+    stopping = asyncio.create_task(_stop(listener, state, resting))
     try:
         yield
     finally:
-        await server.stop(_GRACE)
+        watching.cancel()
+        await listener.stop()
         stopping.cancel()
 
 
-async def _stop(server: grpc.aio.Server, state: State, resting: set[asyncio.Task[None]]) -> None:
+async def _stop(listener: Listener, state: State, resting: set[asyncio.Task[None]]) -> None:
     """Takes no more calls from the beginning of the end, and waits for those under way; clients are told (GOAWAY).
 
     A call that says nothing is under way for long, and is not waited for.
     """
     await state.ending.begun.wait()
-    stopping = asyncio.create_task(server.stop(_GRACE))
+    stopping = asyncio.create_task(listener.stop())
     await asyncio.sleep(_QUIET)
     for waiting in resting:
         waiting.cancel()
@@ -122,7 +100,7 @@ class _Handler:
         self, method: Message, state: State, journal: Journal, room: Room, resting: set[asyncio.Task[None]]
     ) -> None:
         """`method` is its descriptor; `room` is of all calls; `resting` the tasks that wait for a message."""
-        self._request = GetMessageClass(method.input_type)
+        self._reader = Reader(method, state.settings.max_images)
         self._streaming = method.client_streaming
         self._run = METHODS[method.name]
         self._route = ROUTES[method.name]
@@ -200,6 +178,7 @@ class _Handler:
         finally:
             self._resting.discard(waiting)
         if data is None:
+            await asyncio.sleep(_MOMENT)  # a caller who has gone has said no more, either: then this is cancelled
             raise MalformedError("the call has no message")
         return data
 
@@ -218,15 +197,11 @@ class _Handler:
 
     def _refused(self, error: DigitscopeError, address: str | None, call: ServicerContext) -> _Outcome:
         """What a call leads to by its opening or its silence, with none of its messages looked at; it is counted."""
-        ticket = self._ticket(self._fields(call), address, call)
+        ticket = self._ticket(_fields(call), address, call)
         note(error, self._state.metrics)
         code = CODES[type(error)]
         ticket.end(self._route, STATUSES[type(error)], code=code.name)
         return _Outcome(None, code, sentence(error), pause(error))
-
-    def _fields(self, call: ServicerContext) -> dict[bytes, bytes]:
-        """What a call says of itself, as header fields, where anybody asks for it."""
-        return _fields(call) if self._state.guard.keys or self._journal.trails is not None else {}
 
     def _ticket(self, fields: dict[bytes, bytes], address: str | None, call: ServicerContext) -> Ticket:
         """The ticket of a message, which now is what is answered."""
@@ -243,7 +218,7 @@ class _Handler:
         self, receive: Callable[[], Awaitable[bytes]], address: str | None, call: ServicerContext
     ) -> _Outcome:
         CALLER.set(address)
-        fields = self._fields(call)
+        fields = _fields(call)
         ticket = self._ticket(fields, address, call)
         status, code = 500, grpc.StatusCode.INTERNAL
         key: Key | None = None
@@ -254,7 +229,7 @@ class _Handler:
                 async with asyncio.timeout(self._state.settings.timeout):
                     data = await receive()
                     with self._room.message(address, len(data)):
-                        answer = await self._run(self._state, self._read(data), call)
+                        answer = await self._run(self._state, self._reader.read(data), call)
             except TimeoutError as error:
                 raise DeadlineError(TOO_LATE) from error
             status, code = 200, grpc.StatusCode.OK
@@ -280,12 +255,6 @@ class _Handler:
             key.spend()
         return key
 
-    def _read(self, data: bytes) -> Message:
-        try:
-            return self._request.FromString(data)
-        except DecodeError as error:
-            raise MalformedError(f"the message is no {self._request.DESCRIPTOR.name}") from error
-
 
 async def _as_it_came(data: bytes) -> bytes:
     return data
@@ -296,6 +265,7 @@ async def _abort(call: ServicerContext, outcome: _Outcome) -> None:
 
 
 def _fields(call: ServicerContext) -> dict[bytes, bytes]:
+    """What a call says of itself, as header fields; that takes a microsecond, and any line of the log may need it."""
     sent = [
         (name.encode(), value.encode() if isinstance(value, str) else value)
         for name, value in call.invocation_metadata() or ()

@@ -2,7 +2,9 @@
 
 import contextlib
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -13,6 +15,7 @@ from service.protocol.grpc import inference_pb2 as pb
 from service.settings import Settings
 from tests.conftest import Mnist
 from tests.service.keyed import LINES
+from tests.service.protocol.grpc import frames
 from tests.service.protocol.grpc.calling import PATIENCE, asking, calling, free_port, tensors
 from tests.service.protocol.grpc.conftest import Served
 from tests.service.serving import MODELS, serving
@@ -245,3 +248,33 @@ def test_a_call_that_has_said_nothing_is_not_waited_for_at_the_end(narrow: Serve
         begun._loop.call_soon_threadsafe(begun.set)  # type: ignore[attr-defined]
         assert call.code() is grpc.StatusCode.UNAVAILABLE
         assert call.details() == "the service ends"
+
+
+def ended(own: Served, status: int) -> float:
+    """How many calls of ModelInfer have ended by a status."""
+    name = f'digitscope_requests_total{{method="POST",route="grpc:ModelInfer",status="{status}"}} '
+    lines = own.http.get("/metrics").text.splitlines()
+    return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+def test_a_caller_who_gives_up_is_no_malformed_request(narrow: Served) -> None:
+    """Whether he cancels before his message, or hangs up in the midst of it: 499, as over HTTP, and nothing refused."""
+    port = narrow.state.settings.grpc_port
+    opening = frames.opening(b"/inference.GRPCInferenceService/ModelInfer")
+    half = frames.data(b"\0" + struct.pack(">I", 1000) + bytes(500), last=False)
+    for number in range(1, 6):
+        with silent(narrow):
+            assert narrow.grpc.call("ServerLive").live  # behind it on the same connection
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as wire:
+            wire.sendall(opening + half + frames.PING)
+            came = b""
+            while frames.PONG not in came:
+                more = wire.recv(4096)
+                assert more
+                came += more
+        for _ in range(1000):
+            if ended(narrow, 499) == 2 * number:
+                break
+            time.sleep(0.02)
+        assert ended(narrow, 499) == 2 * number and ended(narrow, 400) == 0
+    assert refused(narrow, "Malformed") == 0

@@ -1,7 +1,6 @@
 """The gRPC server within the service: limits, start and end, several workers, and not being there."""
 
 import asyncio
-import gzip
 import json
 import os
 import signal
@@ -21,6 +20,7 @@ from pydantic import ValidationError
 
 from service.app import create_app
 from service.errors import AddressError
+from service.protocol.grpc import METHODS
 from service.protocol.grpc import inference_pb2 as pb
 from service.protocol.grpc.server import grpc_server
 from service.settings import Settings
@@ -28,6 +28,8 @@ from tests.conftest import Mnist
 from tests.service.protocol.grpc.calling import Client, asking, calling, free_port, tensors
 from tests.service.protocol.grpc.conftest import Served
 from tests.service.serving import MODELS, ROOT, process, run_service, serving
+
+LONG = ("ModelInfer", "ModelStreamInfer", "RepositoryModelLoad", "RepositoryModelUnload")
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +50,52 @@ def test_a_message_beyond_the_limit_is_refused(narrow: Client, mnist: Mnist) -> 
     assert "10000" in raised.value.details()
 
 
-def test_a_compressed_message_is_measured_by_what_it_holds(narrow: Client, mnist: Mnist) -> None:
-    """Gzip is read, and a few bytes that become a megabyte are refused."""
-    infer = narrow.method("ModelInfer")
-    found = infer(asking(mnist.images[:2]), compression=grpc.Compression.Gzip)
-    assert len(tensors(found)["logits"]) == 2
-    zeros = bytes(1_000_000)
-    assert len(gzip.compress(zeros)) < 10_000
+@pytest.mark.parametrize("method", ["ModelInfer", "ServerLive"])
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_a_compressed_message_is_refused(
+    served: Served, mnist: Mnist, method: str, compression: grpc.Compression
+) -> None:
+    """Whatever it holds, and before it is inflated, so that nobody gets memory for a thousandth of its size."""
+    request = asking(mnist.images[:2]) if method == "ModelInfer" else bytes(1_000_000)
     with pytest.raises(grpc.RpcError) as raised:
-        infer(zeros, compression=grpc.Compression.Gzip)
-    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        served.grpc.method(method)(request, compression=compression)
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert served.grpc.call("ServerLive").live
+
+
+def test_compressed_messages_take_no_memory(tmp_path: Path) -> None:
+    """32 KB that become 32 MB each, four at once: the peak of the process stays what it was."""
+    port = free_port()
+    with process(tmp_path / "log", "--provider", "cpu", "--workers", "1", "--grpc-port", str(port)) as running:
+        status = Path(f"/proc/{running.popen.pid}/status")
+
+        def peak() -> int:
+            (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+            return int(line.split()[1]) * 1024
+
+        with calling(port) as client:
+            client.call("ServerLive")
+            before = peak()
+            said = len(running.log.read_text().splitlines())
+            bomb = bytes((32 << 20) - 100)
+            live = client.method("ServerLive")
+            calls = [live.future(bomb, compression=grpc.Compression.Gzip, timeout=60) for _ in range(4)]
+            assert {call.code() for call in calls} == {grpc.StatusCode.UNIMPLEMENTED}
+            assert client.call("ServerLive").live
+        assert peak() - before < 16 << 20
+        assert len(running.log.read_text().splitlines()) == said  # of gRPC's own there is no line
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in LONG])
+def test_a_long_message_without_tensors_is_refused(served: Served, method: str) -> None:
+    """Beyond 64 KB, before it is read; what is in it does not matter."""
+    longest = b"\xfa\x01" + b"\xfb\xff\x03" + bytes(65536 - 5)  # one field, which is unknown
+    if method in ("ServerLive", "ServerReady", "ServerMetadata"):
+        served.grpc.call(method, longest)
+    with pytest.raises(grpc.RpcError) as raised:
+        served.grpc.call(method, longest + b"\xff")
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == f"the message has 65,537 bytes, and a {method}Request at most 65,536"
 
 
 def test_an_answer_has_no_limit(served: Served, mnist: Mnist) -> None:
