@@ -80,7 +80,7 @@ async def read_digits(call: Call, preprocess: Preprocess, predictor: Predictor, 
     body = await call.body()
     if kind == PREPARED and body:
         return Digits(read_prepared(body, settings.max_images))
-    with predictor.place_to_read([len(body)]):
+    with predictor.place_to_read([body]):
         return _digits([await read(_some(body))])
 
 
@@ -94,7 +94,7 @@ async def read_digit(call: Call, preprocess: Preprocess, predictor: Predictor, s
     predictor.check_looking()
     if media_type(call.fields) == MULTIPART:
         data = await read_file(call, settings)
-        with predictor.place_to_read([len(data)]):
+        with predictor.place_to_read([data]):
             return (await predictor.read(data, preprocess, call.gone)).digit.tobytes()
     pixels, _ = await read_digits(call, preprocess, predictor, settings)
     if len(pixels) != PIXELS:
@@ -150,7 +150,7 @@ async def find_all(call: Call, predictor: Predictor, settings: Settings) -> list
         pictures = await _read_parts(call, find, settings.max_files, predictor.place_to_find)
     else:
         body = _some(await call.body())
-        with predictor.place_to_find([len(body)]):
+        with predictor.place_to_find([body]):
             pictures = [await find(body)]
     count = sum(map(len, pictures))
     if count > settings.max_images:
@@ -173,7 +173,7 @@ async def _read_parts(
     call: Call,
     read: Callable[[bytes], Awaitable[Read]],
     max_files: int,
-    place: Callable[[Sequence[int]], AbstractContextManager[None]],
+    place: Callable[[Sequence[bytes]], AbstractContextManager[None]],
 ) -> list[Read]:
     try:
         form = await call.whole().form(max_files=max_files, max_fields=max_files)
@@ -190,8 +190,9 @@ async def _read_parts(
         parts = form.getlist(_PART)
         if not parts:
             raise MalformedError(f"the multipart body has no part named '{_PART}'")
-        with place([part.size or 0 for part in parts if not isinstance(part, str)]):
-            reading = [_read_part(number, part, read) for number, part in enumerate(parts, start=1)]
+        pictures = [(part, b"" if isinstance(part, str) else await part.read()) for part in parts]
+        with place([data for part, data in pictures if not isinstance(part, str)]):
+            reading = [_read_part(number, *picture, read) for number, picture in enumerate(pictures, start=1)]
             found = await asyncio.gather(*reading, return_exceptions=True)
     finally:
         await form.close()
@@ -201,10 +202,12 @@ async def _read_parts(
     return cast("list[Read]", found)
 
 
-async def _read_part(number: int, part: UploadFile | str, read: Callable[[bytes], Awaitable[Read]]) -> Read:
+async def _read_part(
+    number: int, part: UploadFile | str, data: bytes, read: Callable[[bytes], Awaitable[Read]]
+) -> Read:
     if isinstance(part, str):
         raise MalformedError(f"part {number} is text; a part that is a picture needs a filename")
     try:
-        return await read(await part.read())
+        return await read(data)
     except RequestError as error:
         raise type(error)(f"part {number} ('{(part.filename or '')[:80]}'): {error}") from error

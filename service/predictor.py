@@ -29,6 +29,7 @@ from service.image import (
 from service.inside.probe import Probe
 from service.inside.similarity import Similarity
 from service.lanes import SIZES
+from service.load import load_of
 from service.metrics import Counts, Metrics
 from service.prediction import Prediction, Run, joined
 from service.rejection import Gates, Reasons
@@ -131,21 +132,21 @@ class Predictor:
         """
         self._background.check()
 
-    def place_to_read(self, sizes: Sequence[int]) -> AbstractContextManager[None]:
-        """A place for pictures of the present caller, of so many bytes each, which `read` reads meanwhile.
+    def place_to_read(self, pictures: Sequence[bytes]) -> AbstractContextManager[None]:
+        """A place for the bytes of pictures of the present caller, which `read` reads meanwhile.
 
         Raises:
             OverloadedError: too many wait already.
         """
-        return self._reading.place(sum(size > _SMALL_FILE for size in sizes))
+        return self._reading.place([load_of(data, "read") for data in pictures if len(data) > _SMALL_FILE])
 
-    def place_to_find(self, sizes: Sequence[int]) -> AbstractContextManager[None]:
+    def place_to_find(self, pictures: Sequence[bytes]) -> AbstractContextManager[None]:
         """The same for `find`, which does nothing at once.
 
         Raises:
             OverloadedError: too many wait already.
         """
-        return self._reading.place(len(sizes))
+        return self._reading.place([load_of(data, "find") for data in pictures])
 
     @staged("read")
     async def read(self, data: bytes, preprocess: Preprocess, gone: Callable[[], bool] | None = None) -> Seen:
@@ -164,8 +165,10 @@ class Predictor:
                 return small
         finally:
             self.spending.spent(caller, time.perf_counter() - started)
-        with self._reading.counted(len(data) <= _SMALL_FILE):  # it has none yet as it seemed to be read at once
-            return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), gone=gone)
+        load = load_of(data, "read")
+        # It has none yet if it seemed to be read at once.
+        with self._reading.counted([load] if len(data) <= _SMALL_FILE else []):
+            return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), load, gone=gone)
 
     @staged("read")
     async def find(self, data: bytes, gone: Callable[[], bool] | None = None) -> list[Found]:
@@ -175,7 +178,8 @@ class Predictor:
             RequestError: it is no picture that can be read; see `service.image`.
             GoneError: nobody waits for them.
         """
-        return await self._reading.turn(lambda: find_digits(data, self._max_pixels), gone=gone)
+        load = load_of(data, "find")
+        return await self._reading.turn(lambda: find_digits(data, self._max_pixels), load, gone=gone)
 
     def refusal(self, images: int, caller: str | None) -> OverloadedError | None:
         """Why so many digits of a caller would be refused now; None if they would not."""
