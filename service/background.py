@@ -65,7 +65,7 @@ class Background:
         self._turns = Turns(threads, self._most_seconds * (_OVERTAKING - 1))
         self._unfinished = Shares()
         self._room = Shares()  # what those count for, in parts of a second
-        self._seconds = 0.0  # what they take, in the same
+        self._seconds = 0  # what they take, in the same
 
     async def run(
         self,

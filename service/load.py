@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 _LEAST = 0.005  # seconds; what every picture takes, whatever its size
 _EACH = 8e-9  # seconds for each byte of its pixels: from 2e-9 (BMP) to 13e-9 (GIF of noise) on a Xeon of 2.1 GHz
+_MOST_BYTES = 2**32  # of pixels; more are refused
 _MOST_SEGMENTS = 100  # of a JPEG before its size; cameras write about ten
 _MOST_TAGS = 64  # of a TIFF; they are in order, and those of its size among the first
 _OTHER_MARKERS = frozenset((0xC4, 0xC8, 0xCC))  # among those of a JPEG's frames
@@ -47,6 +48,7 @@ def load_of(data: bytes, work: str) -> Load:
     """What it takes to do some work, such as "read", with the bytes of a picture."""
     header = header_of(data)
     size = len(data) if header is None else max(len(data), header.width * header.height * header.depth)
+    size = min(size, _MOST_BYTES)
     # Twice as large is another kind.
     return Load((work, header and header.format, size.bit_length()), _LEAST + _EACH * size)
 
@@ -94,9 +96,10 @@ def _jpeg(data: bytes) -> Header | None:
     # ITU-T T.81, annex B: segments follow each other, and one that begins a frame has its size.
     place = 2
     for _ in range(_MOST_SEGMENTS):
-        while data[place + 1] == 0xFF:  # what may fill the space between two
-            place += 1
         marker = data[place + 1]
+        if marker == 0xFF:  # which may fill the space between two
+            place += 1
+            continue
         if 0xC0 <= marker <= 0xCF and marker not in _OTHER_MARKERS:
             height, width = _BIG_SHORT.unpack_from(data, place + 5)
             return Header("JPEG in scans" if marker == _PROGRESSIVE else "JPEG", data[place + 9], width, height)

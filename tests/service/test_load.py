@@ -64,14 +64,17 @@ def test_whatever_is_sent_has_a_load(data: bytes, draw: st.DataObject) -> None:
     changed = bytearray(data[: draw.draw(st.integers(0, len(data)))])
     for place in draw.draw(st.lists(st.integers(0, max(0, len(changed) - 1)), max_size=4)):
         changed[place : place + 1] = draw.draw(st.binary(max_size=3))
-    assert 0 < load_of(bytes(changed), "read").guess < 1e30
+    assert 0 < load_of(bytes(changed), "read").guess < 35
 
 
 def test_a_header_without_end_is_not_followed() -> None:
-    """A JPEG of ten thousand segments before its size, and a TIFF of 65,535 tags, tell nothing but their bytes."""
-    jpeg = b"\xff\xd8" + b"\xff\xe1\0\2" * 10_000 + encode(Image.new("L", (20, 20)), "JPEG")[2:]
-    assert header_of(jpeg) is None
-    assert load_of(jpeg, "read") == load_of(bytes(len(jpeg)), "read")
+    """A JPEG of ten thousand segments or filling bytes before its size, and a TIFF of 65,535 tags, tell their bytes."""
+    picture = encode(Image.new("L", (20, 20)), "JPEG")[2:]
+    assert header_of(b"\xff\xd8" + b"\xff" * 9 + picture) == ("JPEG", 1, 20, 20)
+    for many in (b"\xff\xe1\0\2", b"\xff"):
+        jpeg = b"\xff\xd8" + many * 10_000 + picture
+        assert header_of(jpeg) is None
+        assert load_of(jpeg, "read") == load_of(bytes(len(jpeg)), "read")
     assert header_of(b"II*\0\x08\0\0\0\xff\xff" + bytes(12 * 65_535)) == ("TIFF", 1, 0, 0)
 
 

@@ -66,7 +66,7 @@ def test_who_has_waited_for_long_is_served_before_all_who_came_later() -> None:
 
 
 def test_whose_own_work_took_long_goes_before_nobody() -> None:
-    """Ten of one have waited for longer than the patience, for each other; once he is renewed, another's turn is next."""
+    """Ten of one have waited for longer than the patience, for each other; once he is renewed, another is next."""
     clock = Clock()
     turns, order = Turns(1, patience=0.5), list[str]()
 
