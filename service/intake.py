@@ -1,7 +1,7 @@
 """The body of a request → digits: a raw picture, pictures as multipart parts, or prepared digits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -146,10 +146,10 @@ async def find_all(call: Call, predictor: Predictor, settings: Settings) -> list
     predictor.check_pictures()
     find = partial(predictor.find, gone=call.gone)
     if kind == MULTIPART:
-        pictures = await _read_parts(call, find, settings.max_files, predictor.place_to_read)
+        pictures = await _read_parts(call, find, settings.max_files, predictor.place_to_find)
     else:
         body = _some(await call.body())
-        with predictor.place_to_read():
+        with predictor.place_to_find([body]):
             pictures = [await find(body)]
     count = sum(map(len, pictures))
     if count > settings.max_images:
@@ -172,7 +172,7 @@ async def _read_parts(
     call: Call,
     read: Callable[[bytes], Awaitable[Read]],
     max_files: int,
-    place: Callable[[int], AbstractContextManager[None]],
+    place: Callable[[Sequence[bytes]], AbstractContextManager[None]],
     read_small: Callable[[bytes], Awaitable[Read | None]] | None = None,
 ) -> list[Read]:
     """What is read of each part, in their order.
@@ -195,13 +195,18 @@ async def _read_parts(
         parts = form.getlist(_PART)
         if not parts:
             raise MalformedError(f"the multipart body has no part named '{_PART}'")
+        pictures = [b"" if isinstance(part, str) else await part.read() for part in parts]
         found: list[Read | BaseException | None] = [
-            await _first_look(number, part, read_small) for number, part in enumerate(parts, start=1)
+            await _first_look(number, part, data, read_small)
+            for number, (part, data) in enumerate(zip(parts, pictures, strict=True), start=1)
         ]
         large = [number for number, picture in enumerate(found) if picture is None]
         if large:
-            with place(len(large)):
-                reading = [_read_part(number + 1, cast("UploadFile", parts[number]), read) for number in large]
+            with place([pictures[number] for number in large]):
+                reading = [
+                    _read_part(number + 1, cast("UploadFile", parts[number]), pictures[number], read)
+                    for number in large
+                ]
                 rest = await asyncio.gather(*reading, return_exceptions=True)
             for number, read_whole in zip(large, rest, strict=True):
                 found[number] = read_whole
@@ -214,22 +219,21 @@ async def _read_parts(
 
 
 async def _first_look(
-    number: int, part: UploadFile | str, read_small: Callable[[bytes], Awaitable[Read | None]] | None
+    number: int, part: UploadFile | str, data: bytes, read_small: Callable[[bytes], Awaitable[Read | None]] | None
 ) -> Read | Exception | None:
     """What is read of a small part, or why it cannot be; None of a large one."""
     if isinstance(part, str):
         return MalformedError(f"part {number} is text; a part that is a picture needs a filename")
-    if read_small is None or (part.size or 0) > SMALL_FILE:
+    if read_small is None or len(data) > SMALL_FILE:
         return None
     try:
-        return await _read_part(number, part, read_small)
+        return await _read_part(number, part, data, read_small)
     except Exception as error:
         return error
 
 
-async def _read_part(number: int, part: UploadFile, read: Callable[[bytes], Awaitable[Read]]) -> Read:
+async def _read_part(number: int, part: UploadFile, data: bytes, read: Callable[[bytes], Awaitable[Read]]) -> Read:
     try:
-        await part.seek(0)  # what turned out to be large has been read before
-        return await read(await part.read())
+        return await read(data)
     except RequestError as error:
         raise type(error)(f"part {number} ('{(part.filename or '')[:80]}'): {error}") from error

@@ -29,6 +29,7 @@ from service.image import (
 from service.inside.probe import Probe
 from service.inside.similarity import Similarity
 from service.lanes import SIZES
+from service.load import load_of
 from service.metrics import Counts, Metrics
 from service.prediction import Prediction, Run, joined
 from service.rejection import Gates, Reasons
@@ -131,13 +132,21 @@ class Predictor:
         """
         self._background.check()
 
-    def place_to_read(self, pictures: int = 1) -> AbstractContextManager[None]:
-        """A place for so many pictures of the present caller, which `read_large` or `find` reads meanwhile.
+    def place_to_read(self, pictures: Sequence[bytes]) -> AbstractContextManager[None]:
+        """A place for the bytes of pictures of the present caller, which `read_large` reads meanwhile.
 
         Raises:
             OverloadedError: too many wait already.
         """
-        return self._reading.place(pictures)
+        return self._reading.place([load_of(data, "read") for data in pictures])
+
+    def place_to_find(self, pictures: Sequence[bytes]) -> AbstractContextManager[None]:
+        """The same for `find`.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        return self._reading.place([load_of(data, "find") for data in pictures])
 
     async def read(self, data: bytes, preprocess: Preprocess, gone: Callable[[], bool] | None = None) -> Seen:
         """What the network sees of a picture's bytes; `gone` as `Batcher.submit` has it.
@@ -149,7 +158,7 @@ class Predictor:
         """
         if len(data) <= SMALL_FILE and (small := await self.read_in_turn(data, preprocess)) is not None:
             return small
-        with self.place_to_read():
+        with self.place_to_read([data]):
             return await self.read_large(data, preprocess, gone)
 
     @staged("read")
@@ -174,9 +183,11 @@ class Predictor:
 
         Raises:
             RequestError: as `read`.
+            OverloadedError: it has waited for far longer than it was to wait.
             GoneError: nobody waits for it.
         """
-        return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), gone=gone)
+        load = load_of(data, "read")
+        return await self._reading.turn(lambda: read_picture(data, preprocess, self._max_pixels), load, gone=gone)
 
     @staged("read")
     async def find(self, data: bytes, gone: Callable[[], bool] | None = None) -> list[Found]:
@@ -186,7 +197,8 @@ class Predictor:
             RequestError: it is no picture that can be read; see `service.image`.
             GoneError: nobody waits for them.
         """
-        return await self._reading.turn(lambda: find_digits(data, self._max_pixels), gone=gone)
+        load = load_of(data, "find")
+        return await self._reading.turn(lambda: find_digits(data, self._max_pixels), load, gone=gone)
 
     def refusal(self, images: int, caller: str | None) -> OverloadedError | None:
         """Why so many digits of a caller would be refused now; None if they would not."""

@@ -2,7 +2,7 @@
 
 A semaphore serves who came first. There a hundred requests of one caller would keep everybody else waiting for all of
 them; here each other caller waits for one. But where ever new callers come, whose turn would always be next, who has
-waited for long goes before them.
+waited for long goes before them; unless what he waits for is his own work, that takes longer than anybody knew.
 """
 
 import asyncio
@@ -34,6 +34,12 @@ class Turns:
             if not turn.cancelled():  # the place came at the same moment
                 self.give()
             raise
+
+    def renew(self, caller: str | None) -> None:
+        """What a caller waits for is taken to have come just now: he goes before nobody for having waited till now."""
+        if (own := self._waiting.get(caller)) is not None:
+            now = asyncio.get_running_loop().time()
+            self._waiting[caller] = deque((now, turn) for _, turn in own)
 
     def give(self) -> None:
         """Gives a place back: to whose turn it is."""

@@ -75,3 +75,17 @@ class Engine(Executor):
         self.running -= 1
         if done.set_running_or_notify_cancel():
             done.set_result(function(*arguments))
+
+
+class Lasting(Executor):
+    """An executor whose work says how many seconds it takes on a clock, when it is begun."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def submit(self, function: Any, /, *arguments: Any, **_: Any) -> Future[Any]:
+        """Takes work on."""
+        done: Future[Any] = Future()
+        seconds = function(*arguments)
+        self._clock.call_later(seconds, done.set_result, seconds)
+        return done

@@ -14,7 +14,8 @@ import pytest
 from service.background import Background
 from service.caller import CALLER
 from service.errors import DeadlineError, GoneError, OverloadedError
-from tests.service.clock import Clock, Engine
+from service.load import Load
+from tests.service.clock import Clock, Engine, Lasting
 
 
 def test_one_thing_is_done_at_a_time_in_order() -> None:
@@ -171,6 +172,82 @@ def test_who_comes_new_finds_room_beside_a_greedy_one() -> None:
     assert order[:4] == ["greedy", "greedy", "new", "greedy"] and len(order) == 11
 
 
+CHEAP, DEAR = Load("cheap", 0.005), Load("dear", 0.6)
+
+
+@pytest.mark.parametrize("told", [DEAR, CHEAP._replace(kind="dear"), CHEAP], ids=["known", "guessed low", "lied about"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_who_sends_much_slow_work_after_quick_keeps_nobody_waiting(threads: int, told: Load) -> None:
+    """A hundred quick works, and then 600 of 2 s at once and ever more of them: few are let in, and nobody starves.
+
+    Another caller's quick work is let in whenever he asks. It is done after what runs at that moment and one turn of
+    each other, even where the slow work is told to be quick.
+    """
+    clock, quick, slow = Clock(), 0.001, 2.0
+    background = Background("test", 1024, patience=1.0, usual=0.03, threads=threads)
+    background._executor = Lasting(clock)  # type: ignore[assignment]
+    took, begun = [], []
+
+    async def ask(caller: str, load: Load, seconds: float) -> bool:
+        def work() -> float:
+            begun.append(caller)
+            return seconds
+
+        CALLER.set(caller)
+        with contextlib.suppress(OverloadedError), background.place([load]):
+            await background.turn(work, load)
+            return True
+        return False
+
+    async def main() -> None:
+        for _ in range(100):
+            assert await ask("greedy", CHEAP, quick)
+        asking = [asyncio.ensure_future(ask("greedy", told, slow)) for _ in range(600)]
+        for _ in range(60):
+            await asyncio.sleep(0.37)
+            asking += [asyncio.ensure_future(ask("greedy", told, slow)) for _ in range(20)]
+            began = clock.time()
+            assert await ask("other", CHEAP, quick)
+            took.append(clock.time() - began)
+        assert len(await asyncio.gather(*asking)) == 600 + 60 * 20
+        assert background._unfinished.total == background._room.total == background._seconds == 0
+
+    clock.finish(main(), "service.background")
+    assert max(took) <= 2 * slow + quick
+    assert 100 + 20 < begun.count("greedy") < 100 + 600
+
+
+def test_work_that_takes_nothing_is_given_back_as_well() -> None:
+    """Two of one caller, of which nobody knows yet how long they take, end one after the other."""
+    background = Background("test", 20)
+
+    def ask() -> None:
+        CALLER.set("a")
+        with background.place():
+            with background.place():
+                pass
+            with background.place():
+                pass
+        assert background._unfinished.total == background._room.total == background._seconds == 0
+
+    copy_context().run(ask)
+
+
+def test_who_has_waited_for_far_longer_than_he_was_to_is_refused() -> None:
+    """Work took three seconds, each of a hundredth as it seemed: the second is done late, and the rest are refused."""
+    clock = Clock()
+    background = Background("test", 20, patience=1.0, usual=0.01)
+    background._executor = Lasting(clock)  # type: ignore[assignment]
+
+    async def main() -> None:
+        asked = [background.run(lambda: 3.0) for _ in range(4)]
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        assert ends[0] == 3 and [str(end) for end in ends[1:]] == ["after 3.0 s others still wait to test"] * 3
+        assert clock.time() == 1003.0
+
+    clock.finish(main(), "service.background")
+
+
 def test_work_beyond_the_patience_is_begun_all_the_same() -> None:
     """Where a single work takes longer than anybody is to wait, a few are let in all the same."""
     background = Background("test", 20, patience=0.01, usual=5.0)
@@ -180,14 +257,15 @@ def test_work_beyond_the_patience_is_begun_all_the_same() -> None:
 
 
 def test_many_works_of_one_request_are_let_in_where_half_is_free() -> None:
-    """Though they alone take longer than the patience; and then nobody else is, until they are done."""
+    """Though they alone take longer than the patience; he has no more then, and who comes next is let in as well."""
     background = Background("test", 200, patience=1.5, usual=0.1)
 
     def ask() -> None:
         CALLER.set("a")
         with background.place(2):
             with background.place(64):
-                assert background.refusal("b") is not None
+                assert background.refusal("a") is not None
+                assert background.refusal("b") is None
             with background.place(), pytest.raises(OverloadedError), background.place(64):
                 pass
         assert background._unfinished.total == 0

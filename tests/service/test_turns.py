@@ -65,6 +65,27 @@ def test_who_has_waited_for_long_is_served_before_all_who_came_later() -> None:
     assert max(map(max, waited.values())) < 1
 
 
+def test_whose_own_work_took_long_goes_before_nobody() -> None:
+    """Ten of one have waited for longer than the patience, for each other; once he is renewed, another is next."""
+    clock = Clock()
+    turns, order = Turns(1, patience=0.5), list[str]()
+
+    async def ask(caller: str) -> None:
+        async with turn(turns, caller):
+            order.append(caller)
+            await asyncio.sleep(1)
+            turns.renew(caller)
+            turns.renew("nobody")
+
+    async def main() -> None:
+        asking = [asyncio.ensure_future(ask("slow")) for _ in range(10)]
+        await asyncio.sleep(0.1)
+        await asyncio.gather(*asking, *(ask(name) for name in ("second", "third", "second")))
+
+    clock.finish(main(), "service.background")
+    assert order[:6] == ["slow", "second", "third", "slow", "second", "slow"] and order.count("slow") == 10
+
+
 def test_those_of_one_caller_are_served_in_order() -> None:
     """First come, first served."""
 
