@@ -20,6 +20,6 @@ def give_memory_back() -> None:
 
 
 def return_freed() -> None:
-    """Gives back what the start needed and has freed."""
+    """Gives back what was needed for a while and has been freed."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -18,7 +18,7 @@ class Run:
     Attributes:
         logits, probabilities: float32 (n, 10) each.
         reasons: why images are rejected.
-        unseen: the images, as long as it is still to be seen whether any is to be rejected.
+        unseen: whether it is still to be seen if any is to be rejected; none may be blank then.
         requests: how many share it.
         began, ended: when it did, on the clock of `time.perf_counter`.
     """
@@ -31,7 +31,8 @@ class Run:
         logits: NDArray[np.float32],
         probabilities: NDArray[np.float32],
         reasons: Reasons = (),
-        unseen: NDArray[np.uint8] | None = None,
+        *,
+        unseen: bool = False,
     ) -> None:
         self.logits = logits
         self.probabilities = probabilities
@@ -122,14 +123,13 @@ def joined(parts: list[Prediction]) -> Prediction:
     """The parts of a request that was too large for one run, as one."""
     if len(parts) == 1:
         return parts[0]
-    unseen = [part.run.unseen for part in parts if part.run.unseen is not None]
     run = Run(
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.probabilities for part in parts]),
         ()
         if not any(part.reasons for part in parts)
         else [reason for part in parts for reason in part.reasons or [None] * len(part.logits)],
-        np.concatenate(unseen) if len(unseen) == len(parts) else None,
+        unseen=all(part.run.unseen for part in parts),
     )
     run.began, run.ended = parts[0].run.began, parts[-1].run.ended
     return Prediction(run, 0, len(run.logits))

@@ -32,7 +32,7 @@ from service.lanes import SIZES
 from service.load import load_of
 from service.metrics import Counts, Metrics
 from service.prediction import Prediction, Run, joined
-from service.rejection import Gates, Reasons
+from service.rejection import Gates, Reasons, may_be_blank
 from service.runtime import CPU
 from service.settings import Settings
 from service.trail import TRAIL, Trail, staged
@@ -335,8 +335,8 @@ def _run(
     answered = time.perf_counter()
     run.requests, run.began, run.ended = len(parts), started, answered
     noted = _noted(parts)
-    if len(images) > max_batch and not noted:
-        run.unseen = images
+    if len(images) > max_batch and not (noted or may_be_blank(images)):
+        run.unseen = True
         counts.ran(1, len(images), (ready - started, answered - ready, time.perf_counter() - answered))
         return [Prediction(run, 0, len(images))]
     run.reasons = gates.reasons(images, run.logits, run.largest, run.confidences, noted)
@@ -360,7 +360,7 @@ def _cut(asked: _Asked, start: int, stop: int) -> _Asked:
 def _joined(gates: Gates, metrics: Metrics, counts: Counts, parts: list[Prediction]) -> Prediction:
     """The answers to the pieces of one request, as one, and why its images are rejected."""
     started = time.perf_counter()
-    together = all(part.run.unseen is not None for part in parts)
+    together = all(part.run.unseen for part in parts)
     for part in () if together else parts:
         _see(part.run, gates, metrics)
     whole = joined(parts)
@@ -372,11 +372,11 @@ def _joined(gates: Gates, metrics: Metrics, counts: Counts, parts: list[Predicti
 
 def _see(run: Run, gates: Gates, metrics: Metrics) -> None:
     """Sees why images are rejected where that is still to be seen, and counts what they are."""
-    if run.unseen is None:
+    if not run.unseen:
         return
-    run.reasons = gates.reasons(run.unseen, run.logits, run.largest, run.confidences)
+    run.reasons = gates.reasons(None, run.logits, run.largest, run.confidences)
     metrics.found(run.digits, run.reasons, run.confidences)
-    run.unseen = None
+    run.unseen = False
 
 
 def _noted(parts: list[_Asked]) -> Reasons:

@@ -1,6 +1,7 @@
 """The status and the sentence of each error."""
 
 import math
+from functools import lru_cache
 
 import structlog
 
@@ -55,7 +56,12 @@ def note(error: DigitscopeError, metrics: Metrics) -> None:
 def refusal(error: DigitscopeError, metrics: Metrics) -> Answer:
     """The answer to a request that met an error, which is counted."""
     note(error, metrics)
-    return Answer(to_json({"error": sentence(error)}), (JSON, *_advice(error)), STATUSES[type(error)])
+    return Answer(_body(sentence(error)), (JSON, *_advice(error)), STATUSES[type(error)])
+
+
+@lru_cache(maxsize=256)  # under overload it is the same sentence thousands of times a second
+def _body(said: str) -> bytes:
+    return to_json({"error": said})
 
 
 def pause(error: DigitscopeError) -> float | None:

@@ -25,6 +25,7 @@ _GRACE = 8  # seconds for requests under way when the service is to end; Docker 
 _REST = 75  # seconds between two requests: more than the minute for which many a proxy keeps a connection for the next
 _HANDSHAKE = 0.05  # seconds for connections that were being made when the end began
 _LAST_ACCEPTS = 1.0  # seconds in which those that stand are accepted, on a system where more may still come
+_TRIM = 100  # tenths of a second after which what bursts have freed goes back: a millisecond, for 10 MB
 _YOUNG = 20_000  # objects that may be made before those not needed any more are looked for
 
 
@@ -97,6 +98,8 @@ class _Server(Watching):
             for connection in self.connections():
                 connection.end_soon()
             self.should_exit = time.monotonic() >= self._end
+        if counter % _TRIM == 0:
+            return_freed()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
