@@ -196,9 +196,9 @@ def write_table(found: dict[str, list[Level]], facts: dict[str, str]) -> str:
         "could not offer what it was to, the row says what it did. All requests come from one address, which is given "
         "half of what may wait.",
         "",
-        "| requests | times the peak | seconds | offered | peak/s | goodput | served p50, p99 ms | refused/s | refused p50, p99, "
-        "max ms | sent late, p99 ms | errors | memory MB: before, early, most, end | last answer after, s | probes "
-        "refused, slowest ms | connections | CPU: generator's, server's |",
+        "| requests | times the peak | seconds | offered | peak/s | goodput | served p50, p99 ms | refused/s | refused "
+        "p50, p99, max ms | sent late, p99 ms | errors | memory MB: before, early, most, end | last answer after, s | "
+        "probes refused, slowest ms | connections | CPU: generator's, server's |",
         "|" + " --- |" * 16,
     ]
     missed = []
