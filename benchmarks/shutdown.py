@@ -151,6 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     facts = {"date": dt.datetime.now(dt.UTC).date().isoformat(), **describe_machine(), **describe_packages()}
     content = {"facts": facts, "ends": [asdict(end) for end in ends]}
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "shutdown.json").write_text(json.dumps(content, indent=1) + "\n")
     (options.out / "shutdown.md").write_text(write_table(ends, facts))
     return 0 if all(end.is_clean for end in ends) else 1
