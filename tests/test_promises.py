@@ -54,6 +54,7 @@ def test_every_figure_is_there() -> None:
         for said, page in re.findall(r"\[([^\]]+)\]\(([^)]+\.md)\)", figure):
             text = (folder / page).read_text(encoding="utf-8")
             for number in re.findall(r"\d[\d,.]*\d|\d", said):
-                assert number in text, f"{number} of '{said}' is not on {page}"
+                alone = rf"(?<![\d.,]){re.escape(number)}(?![\d]|[.,]\d)"
+                assert re.search(alone, text), f"{number} of '{said}' is not on {page}"
             linked += 1
     assert linked >= 8

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import threading
+import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,10 @@ from service.engine import Engine
 from service.errors import DeadlineError, OverloadedError
 from service.image import Preprocess, Seen, read_picture
 from service.manifest import Manifest, Rejection
-from service.metrics import Metrics
+from service.metrics import STAGES, Metrics
 from service.prediction import Prediction, Run
 from service.predictor import Predictor
-from service.rejection import REASONS
+from service.rejection import REASONS, Gates
 from service.settings import Settings
 from service.tally import Tally
 from tests.conftest import Mnist
@@ -185,6 +187,32 @@ def test_reasons_follow_their_images_through_runs(model_bytes: bytes, manifest: 
     counted = dict(zip(REASONS, metrics.rejections.of(metrics.tally.total()).tolist(), strict=True))
     assert counted == {reason: 2 * expected.count(reason) for reason in REASONS}
     assert expected.count("ambiguous") in {2, 3, 4}
+
+
+def test_what_joining_takes_is_time_of_the_output(
+    model_bytes: bytes, manifest: Manifest, mnist: Mnist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a request in pieces it is counted as `compute_output`, and the pieces as one run each."""
+    metrics = Metrics(Tally(), (), 64)
+    predictor = Predictor(Engine(model_bytes, manifest, provider="cpu"), Settings(), metrics)
+    seen = Gates.reasons
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.05)
+        return seen(*arguments)
+
+    monkeypatch.setattr(Gates, "reasons", slowly)
+    prediction = asyncio.run(_predict(predictor, mnist.images[:200].tobytes()))
+    assert len(prediction) == 200
+    stages = metrics.statistics(manifest.version).stages
+    runs = metrics.all_runs(metrics.totals())
+    output = STAGES.index("compute_output")
+    assert stages[output, 0] == runs[:, 0].sum() == 4  # 64 three times, and 8
+    assert stages[output, 1] >= 0.05 and runs[:, -1].sum() >= 0.05
+
+
+async def _predict(predictor: Predictor, pixels: bytes) -> Prediction:
+    return await predictor.predict(pixels)
 
 
 @pytest.mark.parametrize("preprocess", ["mnist", "none"])
