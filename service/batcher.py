@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Answer_contra = TypeVar("Answer_contra", contravariant=True)
 
-_SHORT = 4  # batches: a queue that is never refused
+_SHORT = 2  # batches: a queue that is never refused
 _SLOWDOWN = 128  # times its own time that an item in pieces may wait
 _STRETCH = 0.005  # seconds of batches one after the other before what has come meanwhile is looked at
 _MEMORY = 16  # runs that the pace is taken from
@@ -82,14 +82,12 @@ class Pieces(Generic[Item, Answer]):
     """How items beyond a batch are cut.
 
     Attributes:
-        largest: the size of a piece while nothing but such items waits.
         cut: the part of an item from a start to a stop.
-        join: the answer to an item, of those to its pieces.
+        join: the answer to an item, of it and of those to its pieces.
     """
 
-    largest: int
     cut: Callable[[Item, int, int], Item]
-    join: Callable[[list[Answer]], Answer]
+    join: Callable[[Item, list[Answer]], Answer]
 
 
 class Batcher(Generic[Item, Answer]):
@@ -276,7 +274,7 @@ class Batcher(Generic[Item, Answer]):
                 continue
             if not start:
                 waited.append(now - waiting.arrived)
-            size = min(most or self._pieces.largest, large.rest)
+            size = min(most or self._max_batch, large.rest)
             large.start += size
             self._rest.give(waiting.caller, size)
             piece = self._pieces.cut(waiting.item, start, large.start)
@@ -300,7 +298,7 @@ class Batcher(Generic[Item, Answer]):
             receiver.set_exception(large.failure)
         elif self._pieces is not None:
             try:
-                answer = self._pieces.join(large.answers)
+                answer = self._pieces.join(large.waiting.item, large.answers)
             except Exception as error:  # whatever it is, it is to take no others along
                 receiver.set_exception(error)
             else:

@@ -18,26 +18,19 @@ class Run:
     Attributes:
         logits, probabilities: float32 (n, 10) each.
         reasons: why images are rejected.
-        unseen: whether it is still to be seen if any is to be rejected; none may be blank then.
+        unseen: whether it is still to be seen why any is rejected.
         requests: how many share it.
         began, ended: when it did, on the clock of `time.perf_counter`.
     """
 
+    unseen = False
     requests = 1
     began = ended = 0.0
 
-    def __init__(
-        self,
-        logits: NDArray[np.float32],
-        probabilities: NDArray[np.float32],
-        reasons: Reasons = (),
-        *,
-        unseen: bool = False,
-    ) -> None:
+    def __init__(self, logits: NDArray[np.float32], probabilities: NDArray[np.float32], reasons: Reasons = ()) -> None:
         self.logits = logits
         self.probabilities = probabilities
         self.reasons = reasons
-        self.unseen = unseen
 
     @cached_property
     def digits(self) -> NDArray[np.int64]:
@@ -119,17 +112,8 @@ class Prediction:
         return self.run.json[self._start : self._stop]
 
 
-def joined(parts: list[Prediction]) -> Prediction:
-    """The parts of a request that was too large for one run, as one."""
-    if len(parts) == 1:
-        return parts[0]
-    run = Run(
-        np.concatenate([part.logits for part in parts]),
-        np.concatenate([part.probabilities for part in parts]),
-        ()
-        if not any(part.reasons for part in parts)
-        else [reason for part in parts for reason in part.reasons or [None] * len(part.logits)],
-        unseen=all(part.run.unseen for part in parts),
-    )
-    run.began, run.ended = parts[0].run.began, parts[-1].run.ended
-    return Prediction(run, 0, len(run.logits))
+def joined(parts: list[Prediction]) -> Run:
+    """The numbers of the parts of a request that was too large for one run, as of one."""
+    run = Run(np.concatenate([part.logits for part in parts]), np.concatenate([part.probabilities for part in parts]))
+    run.began = parts[0].run.began
+    return run

@@ -30,7 +30,7 @@ def evidence(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[n
     return found
 
 
-def may_be_blank(images: NDArray[np.uint8]) -> bool:
+def _may_be_blank(images: NDArray[np.uint8]) -> bool:
     """Whether any has nothing bright in its middle, or a corner that is not black, as one of a single level has."""
     middle = np.maximum.reduce(images[:, 0, _MIDDLE], 1)
     return min(middle.tobytes()) < _FAINTEST or bool(images[:, 0, 0, 0].tobytes().strip(b"\0"))
@@ -47,7 +47,7 @@ class Gates:
 
     def reasons(
         self,
-        images: NDArray[np.uint8] | None,
+        images: NDArray[np.uint8],
         logits: NDArray[np.float32],
         largest: NDArray[np.float32],
         confidences: NDArray[np.float32],
@@ -55,13 +55,12 @@ class Gates:
     ) -> Reasons:
         """Why the images of one run are rejected, (n, 1, 28, 28), with their logits (n, 10).
 
-        No images are needed where it is known that none may be blank.
         `largest` and `confidences` are the logit and the probability of the digit that each is read as, and `noted` is
         what was found when their pictures were read.
         """
         # Whether anything can be wrong at all is told at a fraction of what finding the reasons costs, and in most runs
         # that is all. Lists and bytes, since Python finds the least of a few in a fifth of the time that NumPy takes.
-        blank = images is not None and may_be_blank(images)
+        blank = _may_be_blank(images)
         unsure = min(confidences.tolist()) < self._confidence
         weak = min(largest.tolist()) * self._temperature < self._evidence
         if not (noted or blank or unsure or weak):
@@ -74,7 +73,7 @@ class Gates:
         if noted:
             found[[reason == "several" for reason in noted]] = "several"
             found[[reason == "blank" for reason in noted]] = "blank"
-        if blank and images is not None:
+        if blank:
             levels = images.reshape(len(images), -1)
             brightest = levels.max(axis=1)
             found[(brightest < _FAINTEST) | (brightest == levels.min(axis=1))] = "blank"

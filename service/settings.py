@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=4096,
-        description="images that the engine is given at once; 0 for 32 on a CPU, 2048 on a GPU",
+        description="images that the engine is given at once; 0 for 64 on a CPU, 2048 on a GPU",
     )
     max_queue_delay: int = Field(
         default=0, ge=0, description="microseconds that a batch which is not full waits for more; of use on GPUs"

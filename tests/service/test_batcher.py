@@ -214,7 +214,7 @@ def test_large_items_count_to_their_caller_until_they_have_run(run: Recorder) ->
     """Piece by piece the share is free again, also where the item fails or is cancelled."""
 
     async def main() -> None:
-        own = batcher(run, max_waiting=99, pieces=Pieces(4, lambda item, start, stop: item[start:stop], list))
+        own = batcher(run, max_waiting=99, pieces=PIECES)
         large = list(range(20))
         answers = [own.submit(large, 20, caller="a"), own.submit([-1] * 20, 20, caller="a")]
         assert own.refusal(20, "a") is not None and own.refusal(20, "b") is None
@@ -260,7 +260,7 @@ def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder
 
 
 def test_a_short_queue_is_never_refused(clock: Clock, run: Recorder) -> None:
-    """Up to four batches may wait however slow the last runs were: they are soon done with."""
+    """Up to two batches may wait however slow the last runs were: they are soon done with."""
     run.seconds = 5.0
 
     async def main() -> None:
@@ -272,13 +272,13 @@ def test_a_short_queue_is_never_refused(clock: Clock, run: Recorder) -> None:
         await first
         requests = [own.submit([1])]
         await asyncio.sleep(0)
-        requests += [own.submit([number]) for number in range(2, 19)]  # the last one finds 16, and makes it 17
+        requests += [own.submit([number]) for number in range(2, 11)]  # the last one finds 8, and makes it 9
         with pytest.raises(OverloadedError):
             own.submit([99])
         while not all(request.done() for request in requests):
             engine.finish()
             await asyncio.sleep(0.01)
-        assert [await request for request in requests] == [[number**2] for number in range(1, 19)]
+        assert [await request for request in requests] == [[number**2] for number in range(1, 11)]
 
     on(clock, main())
 
@@ -557,17 +557,25 @@ def test_a_full_batch_does_not_wait_on_the_service_s_own_loop(run: Recorder) -> 
 
 
 PIECES: Pieces[list[int], list[int]] = Pieces(
-    6, lambda item, start, stop: item[start:stop], lambda answers: list(itertools.chain.from_iterable(answers))
+    lambda item, start, stop: item[start:stop], lambda _, answers: list(itertools.chain.from_iterable(answers))
 )
-"""Of lists of numbers, six at a time."""
+"""Of lists of numbers."""
 
 
 def test_what_is_large_runs_in_pieces_beside_others(run: Recorder) -> None:
-    """Half of each batch is the large one's while others wait; when none do its pieces are larger."""
+    """Half of each batch is the large one's while others wait, and all of it when none do."""
     large, small = list(range(20)), [[number] for number in range(100, 105)]
     answers = submit_all([large, *small], run, pieces=PIECES)
     assert answers == [[number**2 for number in item] for item in (large, *small)]
-    assert [[len(item) for item in batch] for batch in run.batches] == [[1, 1, 2], [1, 1, 2], [1, 3], [6], [6], [1]]
+    assert [[len(item) for item in batch] for batch in run.batches] == [
+        [1, 1, 2],
+        [1, 1, 2],
+        [1, 3],
+        [4],
+        [4],
+        [4],
+        [1],
+    ]
 
 
 def test_large_ones_take_turns(run: Recorder) -> None:
@@ -576,7 +584,7 @@ def test_large_ones_take_turns(run: Recorder) -> None:
     assert submit_all([first, second], run, pieces=PIECES) == [
         [number**2 for number in item] for item in (first, second)
     ]
-    assert [batch[0][0] for batch in run.batches] == [0, 100, 6, 106]
+    assert [batch[0][0] for batch in run.batches] == [0, 100, 4, 104, 8, 108]
 
 
 @pytest.mark.parametrize("max_batch", [1, 2, 4])
@@ -619,27 +627,25 @@ def test_a_large_one_is_not_begun_or_gone_on_with_in_vain(clock: Clock, run: Rec
         assert await own.submit(list(range(54)), 54) == [number**2 for number in range(54)]
 
     on(clock, main())
-    assert [len(batch[0]) for batch in run.batches] == [6] * (3 + 9)
+    assert [len(batch[0]) for batch in run.batches] == [4] * 3 + [4] * 13 + [2]
 
 
 @settings(deadline=None, max_examples=150)
 @given(
     st.lists(st.lists(st.integers(-1, 300), min_size=1, max_size=30), min_size=1, max_size=30),
     st.integers(1, 8),
-    st.integers(1, 12),
 )
-def test_any_load_in_pieces_gets_its_own_answers(requests: list[list[int]], max_batch: int, largest: int) -> None:
+def test_any_load_in_pieces_gets_its_own_answers(requests: list[list[int]], max_batch: int) -> None:
     """Each gets its squares or its own failure; no batch is beyond its limit, and no number of it runs in vain."""
     run = Recorder()
-    pieces = Pieces(largest, PIECES.cut, PIECES.join)
-    answers = submit_all(requests, run, max_batch=max_batch, pieces=pieces)
+    answers = submit_all(requests, run, max_batch=max_batch, pieces=PIECES)
     for request, answer in zip(requests, answers, strict=True):
         if min(request) < 0:
             assert isinstance(answer, EngineError)
         else:
             assert answer == [number**2 for number in request]
     for batch in run.batches:
-        assert sum(map(len, batch)) <= (max_batch if len(batch) > 1 else max(max_batch, largest))
+        assert sum(map(len, batch)) <= max_batch
     sound = [number for request in requests if min(request) >= 0 for number in request]
     ran = [number for batch in run.batches for item in batch for number in item]
     assert len(ran) >= len(sound)

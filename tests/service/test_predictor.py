@@ -69,7 +69,7 @@ def test_looking_inside_does_not_hold_up_predictions(
 
 
 def test_requests_that_meet_share_a_batch(predictor: Predictor, mnist: Mnist, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forty requests of one digit each, made at once, run as two batches of at most 32, and keep their order."""
+    """Eighty requests of one digit each, made at once, run as two batches of at most 64, and keep their order."""
     sizes = []
     inner = predictor.engine.predict
 
@@ -80,11 +80,11 @@ def test_requests_that_meet_share_a_batch(predictor: Predictor, mnist: Mnist, mo
     monkeypatch.setattr(predictor.engine, "predict", counting)
 
     async def main() -> list[Prediction]:
-        return await asyncio.gather(*(predictor.predict(digit.tobytes()) for digit in mnist.images[:40]))
+        return await asyncio.gather(*(predictor.predict(digit.tobytes()) for digit in mnist.images[:80]))
 
     answers = asyncio.run(main())
-    assert sizes == [32, 8]
-    logits = inner(mnist.images[:40, None])[0]
+    assert sizes == [64, 16]
+    logits = inner(mnist.images[:80, None])[0]
     np.testing.assert_allclose([answer.logits[0] for answer in answers], logits, atol=1e-4)
 
 
@@ -110,7 +110,7 @@ def test_a_large_request_gives_others_their_turn(predictor: Predictor, mnist: Mn
         return await asyncio.gather(predictor.predict(large), predictor.predict(small))
 
     large, small = asyncio.run(main())
-    assert sizes == [32, 40]
+    assert sizes == [64, 8]
     expected, _ = predictor.engine.predict(mnist.images[:72, None])
     np.testing.assert_allclose(large.logits, expected[:70], atol=1e-4)
     np.testing.assert_allclose(small.logits, expected[70:], atol=1e-4)
