@@ -81,7 +81,10 @@ class Alone:
             stdout=asyncio.subprocess.PIPE,
         )
         try:
-            output, _ = await process.communicate(trial.order(self._settings, version))
+            async with asyncio.timeout(trial.PATIENCE):
+                output, _ = await process.communicate(trial.order(self._settings, version))
+        except TimeoutError as error:
+            raise ModelError(f"it was not open within {trial.PATIENCE:g} s") from error
         finally:
             if process.returncode is None:  # whoever asked has gone, or the service ends
                 process.kill()

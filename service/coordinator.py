@@ -8,7 +8,6 @@ that begins serves what the others do.
 import contextlib
 import math
 import selectors
-import subprocess
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from typing import Any, Literal, NamedTuple
 
 import structlog
 
-from service import trial
 from service.candidate import reason
 from service.control import Channel, renewed
 from service.errors import ModelError, VersionError
@@ -24,9 +22,9 @@ from service.keyring import Keyring
 from service.pipe import Message, Pipe
 from service.serving import Change, Serving, check, newest
 from service.settings import Settings
+from service.trial import PATIENCE, Trial
 from service.watch import INTERVAL, Watch
 
-_PATIENCE = 120.0  # seconds for each step of a change
 _log = structlog.get_logger("digitscope")
 
 
@@ -45,7 +43,7 @@ class _Job:
     change: Change
     asker: _Asker | None
     step: Literal["try", "prepare", "commit"] = "try"
-    trial: "subprocess.Popen[bytes] | None" = None
+    trial: Trial | None = None
     awaited: set[int] = field(default_factory=set)
     digests: set[str] = field(default_factory=set)
     deadline: float = math.inf
@@ -78,8 +76,8 @@ class Coordinator:
     @property
     def sources(self) -> list[Any]:
         """What is to be waited for, and handed to `take` when something has come."""
-        output = self._job.trial.stdout if self._job and self._job.trial else None
-        return [*self._pipes.values(), self._full, *([output] if output else [])]
+        trying = [self._job.trial] if self._job and self._job.trial else []
+        return [*self._pipes.values(), self._full, *trying]
 
     def channel(self, index: int) -> Channel:
         """What ties a worker that is about to begin to this."""
@@ -99,10 +97,7 @@ class Coordinator:
     def end(self) -> None:
         """Ends a trial that is under way."""
         if self._job and self._job.trial:
-            self._job.trial.kill()
-            self._job.trial.wait()
-            if self._job.trial.stdout:
-                self._job.trial.stdout.close()
+            self._job.trial.end()
 
     def ended(self, index: int) -> None:
         """A worker has ended."""
@@ -140,15 +135,14 @@ class Coordinator:
                 self._finish(job)
             else:
                 self.end()
-                self._refuse(job, f"it was not open within {_PATIENCE:g} s")
+                self._refuse(job, f"it was not open within {PATIENCE:g} s")
 
     def take(self, source: Any) -> bool:
         """Takes what has come of a source; returns whether it is one of these."""
         job = self._job
-        if job and job.trial and source is job.trial.stdout:
-            output = job.trial.stdout.read()
-            why = trial.verdict(output, job.trial.wait())
-            job.trial.stdout.close()
+        if job and job.trial and source is job.trial:
+            if (why := job.trial.hear()) is None:
+                return True
             job.trial = None
             if why:
                 self._refuse(job, why)
@@ -202,9 +196,9 @@ class Coordinator:
                 self._answer(asker, str(error))
                 continue
             self._number += 1
-            job = self._job = _Job(self._number, change, asker, deadline=time.monotonic() + _PATIENCE)
+            job = self._job = _Job(self._number, change, asker, deadline=time.monotonic() + PATIENCE)
             if change.action == "load":
-                job.trial = trial.begin(self._settings, change.version)
+                job.trial = Trial(self._settings, change.version)
             else:
                 self._prepare(job)
 
@@ -226,7 +220,7 @@ class Coordinator:
 
     def _all(self, job: _Job, step: Literal["prepare", "commit"], **what: Any) -> None:
         job.step, job.awaited = step, set(self._pipes)
-        job.deadline = time.monotonic() + _PATIENCE
+        job.deadline = time.monotonic() + PATIENCE
         for pipe in self._pipes.values():
             self._say(pipe, do=step, number=job.number, **what)
         if not job.awaited:

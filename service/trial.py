@@ -24,6 +24,11 @@ from service.settings import Settings
 _YIELDING = 5  # nice(2): what serves goes first
 _MEMORY = 2**30  # bytes of address space beyond what the process has before; what a GPU takes of it nobody can tell
 _SECONDS = 120  # of a CPU
+_LONGEST = 65536  # bytes of a verdict; whatever else it writes is passed over
+_ENDING = 1.0  # seconds that it has to end in, once it has written all
+
+PATIENCE = 120.0
+"""The seconds that opening a version may take, in a trial or beside what serves."""
 
 
 def command() -> list[str]:
@@ -51,15 +56,37 @@ def verdict(output: bytes, status: int) -> str:
     return output.decode(errors="replace").strip()
 
 
-def begin(settings: Settings, version: str) -> "subprocess.Popen[bytes]":
-    """A trial that runs; its standard output ends when it does."""
-    trial = subprocess.Popen(  # noqa: S603 — our own module
-        command(), env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert trial.stdin  # noqa: S101 — it has a pipe
-    with contextlib.suppress(BrokenPipeError), trial.stdin:
-        trial.stdin.write(order(settings, version))
-    return trial
+class Trial:
+    """A trial that runs, to be waited for as a file is. Whatever its process does, nothing here waits for it."""
+
+    def __init__(self, settings: Settings, version: str) -> None:
+        process = self._process = subprocess.Popen(  # noqa: S603 — our own module
+            command(), env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdin and process.stdout  # noqa: S101 — it has pipes
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(order(settings, version))
+        self._stdout = process.stdout
+        self._output = b""
+
+    def fileno(self) -> int:
+        """What is waited for."""
+        return self._stdout.fileno()
+
+    def hear(self) -> str | None:
+        """Takes what it has written; its verdict once that was all, and None until then."""
+        if come := os.read(self.fileno(), _LONGEST):
+            self._output = (self._output + come)[:_LONGEST]
+            return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDING)
+        return verdict(self._output, self.end())
+
+    def end(self) -> int:
+        """Ends it, if it has not ended; returns the status of its process."""
+        self._process.kill()
+        self._stdout.close()
+        return self._process.wait()
 
 
 def _limit(settings: Settings) -> None:

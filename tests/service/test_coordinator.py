@@ -33,18 +33,18 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def parent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
     """A coordinator of two workers, whose ends of the pipes are the test's; trials find version 3 broken."""
-
-    def begin(_: Settings, version: str) -> "subprocess.Popen[bytes]":
-        code = "print('broken')" if version == "3" else ""
-        return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)  # noqa: S603 — our own code
-
-    monkeypatch.setattr(trial, "begin", begin)
+    trials_run(monkeypatch, "json.load(sys.stdin)['model_version'] == '3' and print('broken')")
     coordinator = Coordinator(settings, Serving("1"))
     channels = [coordinator.channel(0), coordinator.channel(1)]
     yield coordinator, channels
     coordinator.leave()
     for channel in channels:
         channel.pipe.close()
+
+
+def trials_run(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Has trials run code of the test's own."""
+    monkeypatch.setattr(trial, "command", lambda: [sys.executable, "-c", f"import json, os, sys, time; {code}"])
 
 
 def pump(coordinator: Coordinator) -> None:
@@ -242,21 +242,36 @@ def test_where_nobody_is_left_to_open_it_it_is_refused(parent: Parent) -> None:
 
 
 def test_a_trial_ends_with_the_service(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that would go on for ever is not waited for, nor when the service ends."""
+    """One that would go on for ever, whatever it has written, is not waited for, nor when the service ends."""
     coordinator, channels = parent
     trials: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
 
-    def begin(_: Settings, __: str) -> "subprocess.Popen[bytes]":
-        trials.append(subprocess.Popen(["sleep", "100"], stdout=subprocess.PIPE))  # noqa: S607
+    def begin(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        trials.append(popen(*arguments, **options))
         return trials[-1]
 
-    monkeypatch.setattr(trial, "begin", begin)
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    trials_run(monkeypatch, "print('so far', flush=True); time.sleep(100)")
     for _ in range(2):
         ask(channels[0], "2")
     for source in wait(coordinator.sources, 5):
         coordinator.take(source)
         coordinator.take(source)
+    while any(coordinator.take(source) for source in wait(coordinator.sources, 0.5)):
+        pass  # what it has written
     coordinator.look(time.monotonic() + 1000)
     assert trials[0].returncode == -9 and len(trials) == 2
     coordinator.end()
     assert trials[1].returncode == -9
+
+
+def test_a_trial_that_closes_its_output_is_to_end(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that goes on behind that is ended, and its version refused; nothing is waited for longer than a second."""
+    coordinator, channels = parent
+    trials_run(monkeypatch, "os.close(1); time.sleep(100)")
+    ask(channels[0], "2")
+    started = time.monotonic()
+    pump(coordinator)
+    assert time.monotonic() - started < 30 and not _is_trying(coordinator)
+    assert coordinator.serving.refused == {"2": "opening it ended the process that tried it, by signal 9"}

@@ -16,9 +16,10 @@ from service.settings import Settings
 
 def verdict(models: Path) -> str:
     """What a trial of version 1 says."""
-    with trial.begin(Settings(models=models, provider="cpu"), "1") as running:
-        assert running.stdout
-        return trial.verdict(running.stdout.read(), running.wait())
+    running = trial.Trial(Settings(models=models, provider="cpu"), "1")
+    while (said := running.hear()) is None:
+        pass
+    return said
 
 
 def test_good_and_broken_ones_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +83,14 @@ def test_what_it_logs_is_no_verdict(tmp_path: Path) -> None:
 def test_how_it_ends_is_what_it_says(output: bytes, status: int, said: str) -> None:
     """A process that ends by a signal, or otherwise than it should, is no pass."""
     assert trial.verdict(output, status) == said
+
+
+def test_what_it_writes_is_kept_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that writes without end is taken at its first words, and fills no memory but its own."""
+    monkeypatch.setattr(trial, "command", lambda: [sys.executable, "-c", "while True: print('a reason' * 9999)"])
+    running = trial.Trial(Settings(models=tmp_path, provider="cpu"), "1")
+    try:
+        assert [running.hear() for _ in range(50)] == [None] * 50
+        assert len(running._output) <= 65536
+    finally:
+        assert running.end() == -9
