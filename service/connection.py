@@ -27,6 +27,8 @@ _PIECES = 64  # of a body
 class Connection(Watched):
     """uvicorn's protocol. What `Express` takes is answered by it, and all else by the application."""
 
+    __slots__ = ("_beside", "_unsuited")
+
     def __init__(self, express: Express, **options: Any) -> None:
         """`options` are what uvicorn makes a protocol with."""
         super().__init__(express, **options)

@@ -23,6 +23,11 @@ _IS_LAST = b"connection: close\r\n%b\r\n" % SHIELD
 class Answering(Held):
     """A protocol that knows which answer is the next, and whose it is: the application's or that of `Express`."""
 
+    __slots__ = (
+        "_asked", "_body", "_data", "_direct", "_last", "_length", "_lost", "_order", "_resting", "_running",
+        "_started", "_turned_away", "_whole",
+    )  # fmt: skip
+
     _whole: Whole
 
     def __init__(self, express: Express, **options: Any) -> None:
@@ -159,6 +164,8 @@ def _beginning(status: int, *headers: Header) -> bytes:
 
 class _Direct(RequestResponseCycle):
     """What uvicorn takes for the request under way while `Express` has it: whether it is, and what comes after."""
+
+    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete", "response_started")
 
     def __init__(self) -> None:
         # Not uvicorn's own, which prepares for ASGI.

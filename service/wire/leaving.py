@@ -22,6 +22,8 @@ _LINGER = 2.0  # seconds in which what still comes is read behind an end, and th
 class Leaving(Answering):
     """A protocol whose connection ends so that no answer is lost, and none of many stands for nothing."""
 
+    __slots__ = ("_begun", "_in_head")
+
     def __init__(self, express: Express, **options: Any) -> None:
         """`options` are what uvicorn makes a protocol with."""
         super().__init__(express, **options)

@@ -12,6 +12,8 @@ from service.wire.leaving import Leaving
 class Watched(Leaving):
     """A protocol that ends the connection of who sends or reads too slowly."""
 
+    __slots__ = ("_pace",)
+
     def __init__(self, express: Express, **options: Any) -> None:
         """`options` are what uvicorn makes a protocol with."""
         super().__init__(express, **options)

@@ -21,6 +21,8 @@ class Whole:
     uvicorn writes them one by one, which makes two system calls, two segments and two wake-ups of the client.
     """
 
+    __slots__ = ("_end", "_head", "_transport", "is_closing", "write_at_once")
+
     def __init__(self, transport: asyncio.Transport, end: Callable[[asyncio.Transport], None]) -> None:
         """`end` ends the connection behind what has been written."""
         self._transport = transport
