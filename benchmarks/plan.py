@@ -52,7 +52,7 @@ CLAIMED = frozenset(
         "fastapi_plain/plain-upload/1/64", "pytriton/oip-binary/1/64",
     }
 )  # fmt: skip
-"""The points that a claim rests on: they have the full time, others a third of it."""
+"""The points that a claim rests on: they have the full time, others a third of it, or what many images need."""
 
 
 def _points(form: str, images: int = 1, connections: tuple[int, ...] = CONNECTIONS) -> tuple[Point, ...]:

@@ -94,7 +94,7 @@ def _lasting(point: Point, name: str, seconds: float) -> float:
     """The seconds of a load.
 
     What is under way at its end is not counted, which of 16 requests of 256 images is the work of a fifth of a second.
-    So a load of many images lasts longer: of three seconds that one becomes ten, and a fiftieth is missing at most.
+    So a load of many images lasts longer: of the usual three seconds that one's become ten, and a fiftieth is missing.
     """
     under_way = point.connections * point.images
     if under_way > _UNDER_WAY:

@@ -82,7 +82,7 @@ class Alone:
         )
         try:
             async with asyncio.timeout(trial.PATIENCE):
-                output, _ = await process.communicate(trial.order(self._settings, version))
+                output = await _told(process, trial.order(self._settings, version))
         except TimeoutError as error:
             raise ModelError(f"it was not open within {trial.PATIENCE:g} s") from error
         finally:
@@ -275,3 +275,17 @@ def at_first(settings: Settings, channel: Channel | None) -> Serving:
         VersionError: there are too many.
     """
     return channel.serving if channel else first(settings)
+
+
+async def _told(process: asyncio.subprocess.Process, order: bytes) -> bytes:
+    """What a trial writes until it has ended, or the beginning of that."""
+    assert process.stdin and process.stdout  # noqa: S101 — it has pipes
+    with contextlib.suppress(ConnectionError):
+        process.stdin.write(order)
+        await process.stdin.drain()
+    process.stdin.close()
+    output = b""
+    while come := await process.stdout.read(trial.LONGEST):
+        output = (output + come)[: trial.LONGEST]
+    await process.wait()
+    return output

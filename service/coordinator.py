@@ -93,11 +93,14 @@ class Coordinator:
         self._full.close()
         for pipe in self._pipes.values():
             pipe.close()
+        if self._job and self._job.trial:
+            self._job.trial.leave()
 
     def end(self) -> None:
         """Ends a trial that is under way."""
         if self._job and self._job.trial:
             self._job.trial.end()
+            self._job.trial = None
 
     def ended(self, index: int) -> None:
         """A worker has ended."""
@@ -158,9 +161,11 @@ class Coordinator:
         index = next((index for index, pipe in self._pipes.items() if pipe is source), None)
         if index is None:
             return False
+        messages: list[Message] = []
         with contextlib.suppress(EOFError, OSError):  # it has ended, and will be told so
-            for message in self._pipes[index].hear():
-                self._read(index, message)
+            messages = self._pipes[index].hear()
+        for message in messages:
+            self._read(index, message)
         return True
 
     def _read(self, index: int, message: Message) -> None:
@@ -198,7 +203,10 @@ class Coordinator:
             self._number += 1
             job = self._job = _Job(self._number, change, asker, deadline=time.monotonic() + PATIENCE)
             if change.action == "load":
-                job.trial = Trial(self._settings, change.version)
+                try:
+                    job.trial = Trial(self._settings, change.version)
+                except OSError as error:  # there is no room for another process
+                    self._refuse(job, f"it could not be tried: {error.strerror}")
             else:
                 self._prepare(job)
 

@@ -8,6 +8,7 @@ is refused, or nothing.
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,11 +25,13 @@ from service.settings import Settings
 _YIELDING = 5  # nice(2): what serves goes first
 _MEMORY = 2**30  # bytes of address space beyond what the process has before; what a GPU takes of it nobody can tell
 _SECONDS = 120  # of a CPU
-_LONGEST = 65536  # bytes of a verdict; whatever else it writes is passed over
 _ENDING = 1.0  # seconds that it has to end in, once it has written all
 
 PATIENCE = 120.0
-"""The seconds that opening a version may take, in a trial or beside what serves."""
+"""The seconds that a trial may take, and each step that workers take behind it."""
+
+LONGEST = 65536
+"""The most bytes of a verdict; whatever else a trial writes is passed over."""
 
 
 def command() -> list[str]:
@@ -57,7 +60,7 @@ def verdict(output: bytes, status: int) -> str:
 
 
 class Trial:
-    """A trial that runs, to be waited for as a file is. Whatever its process does, nothing here waits for it."""
+    """A trial that runs, to be waited for as a file is. Its process is never waited for longer than a second or two."""
 
     def __init__(self, settings: Settings, version: str) -> None:
         process = self._process = subprocess.Popen(  # noqa: S603 — our own module
@@ -75,8 +78,8 @@ class Trial:
 
     def hear(self) -> str | None:
         """Takes what it has written; its verdict once that was all, and None until then."""
-        if come := os.read(self.fileno(), _LONGEST):
-            self._output = (self._output + come)[:_LONGEST]
+        if come := os.read(self.fileno(), LONGEST):
+            self._output = (self._output + come)[:LONGEST]
             return None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_ENDING)
@@ -86,7 +89,14 @@ class Trial:
         """Ends it, if it has not ended; returns the status of its process."""
         self._process.kill()
         self._stdout.close()
-        return self._process.wait()
+        try:
+            return self._process.wait(_ENDING)
+        except subprocess.TimeoutExpired:  # the system itself holds it up
+            return -signal.SIGKILL
+
+    def leave(self) -> None:
+        """Closes what its parent alone reads; for a process that has inherited it."""
+        self._stdout.close()
 
 
 def _limit(settings: Settings) -> None:

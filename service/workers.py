@@ -5,6 +5,7 @@ the model. Each has listening sockets of its own on the one port; the parent kee
 worker is replaced waits for the next one.
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -91,7 +92,8 @@ class Supervisor:
             for index in [index for index, when in self._due.items() if when <= now]:
                 del self._due[index]
                 self._start(index)
-            timeout = max(0.0, min(*self._due.values(), self._coordinator.due, now + 3600) - now)
+            change_due = math.inf if self._signals else self._coordinator.due
+            timeout = max(0.0, min(*self._due.values(), change_due, now + 3600) - now)
             sentinels = {worker.sentinel: index for index, worker in self._workers.items()}
             for ready in wait([*sentinels, wakeup, self._answering, *self._coordinator.sources], timeout):
                 if self._coordinator.take(ready):
@@ -112,6 +114,7 @@ class Supervisor:
             if len(self._signals) > told:
                 told = len(self._signals)
                 self._end(signal.SIGTERM if told == 1 else signal.SIGKILL)
+                self._coordinator.end()
                 for listening in chain.from_iterable(self._shares):
                     listening.close()  # while these are open the system goes on to accept for workers that do not
         return status

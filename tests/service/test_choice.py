@@ -83,7 +83,7 @@ def test_the_faster_is_taken_if_it_is_worth_it(
     assert lines == [
         {"event": "runtimes compared", "log_level": "info", "openvino_gain": round(min(usual) / min(other), 2)}
     ]
-    assert {shape for engine in engines.values() for shape in engine.batches} == {(32, 1, 28, 28)}
+    assert {shape for engine in engines.values() for shape in engine.batches} == {(64, 1, 28, 28)}
 
 
 @pytest.mark.usefixtures("clock")

@@ -275,3 +275,21 @@ def test_a_trial_that_closes_its_output_is_to_end(parent: Parent, monkeypatch: p
     pump(coordinator)
     assert time.monotonic() - started < 30 and not _is_trying(coordinator)
     assert coordinator.serving.refused == {"2": "opening it ended the process that tried it, by signal 9"}
+
+
+def test_a_trial_that_cannot_begin_is_a_refusal(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no room for another process, all who asked are told so, and the parent goes on."""
+    coordinator, channels = parent
+
+    def begin(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    for version in "23":
+        ask(channels[0], version)
+    pump(coordinator)
+    coordinator.reload()
+    why = "it could not be tried: Resource temporarily unavailable"
+    assert coordinator.serving == Serving("1", (), {"2": why, "3": why}) and is_idle(coordinator)
+    answers = [message["reason"] for message in heard(channels[0]) if message["do"] == "answer"]
+    assert answers == [f"version {version} is refused: {why}" for version in "23"]

@@ -27,7 +27,7 @@ from tests.service.pictures import encode
 @pytest.fixture
 def predictor(model_bytes: bytes, manifest: Manifest) -> Predictor:
     """A predictor of the shipped model."""
-    return Predictor(Engine(model_bytes, manifest, provider="cpu"), Settings(), Metrics(Tally(), (), 32))
+    return Predictor(Engine(model_bytes, manifest, provider="cpu"), Settings(), Metrics(Tally(), (), 64))
 
 
 def test_the_digit_is_the_best_guess() -> None:

@@ -1,5 +1,6 @@
 """A version is tried in a process that may end or grow within limits, and costs those that serve nothing."""
 
+import asyncio
 import hashlib
 import json
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from benchmarks.candidates import Candidates
 from service import trial
+from service.control import _told
 from service.settings import Settings
 
 
@@ -94,3 +96,18 @@ def test_what_it_writes_is_kept_in_part(tmp_path: Path, monkeypatch: pytest.Monk
         assert len(running._output) <= 65536
     finally:
         assert running.end() == -9
+
+
+def test_a_single_process_keeps_a_part_as_well(tmp_path: Path) -> None:
+    """What serves alone reads a trial's words itself, to their end, and keeps the first of them."""
+
+    async def main() -> tuple[bytes, int | None]:
+        code = "import sys; print(len(sys.stdin.read())); print('a reason' * 99999)"
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=pipe, stdout=pipe)
+        return await _told(process, trial.order(Settings(models=tmp_path), "1")), process.returncode
+
+    output, status = asyncio.run(main())
+    length, _, rest = output.partition(b"\n")
+    assert int(length) == len(trial.order(Settings(models=tmp_path), "1")) and status == 0
+    assert len(output) == 65536 and rest == (b"a reason" * 99999)[: len(rest)]

@@ -168,6 +168,23 @@ def test_all_end_in_order_with_what_is_under_way(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has taken of a CPU so far."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def test_the_parent_rests_while_its_workers_end(tmp_path: Path) -> None:
+    """Nothing of a change of model is due any more, by which it would be woken again and again."""
+    with two_workers(tmp_path, "--watch", "--drain-delay", "6") as running:
+        running.popen.terminate()
+        time.sleep(3)  # by which it would look for a newer version
+        before = cpu_seconds(running.popen.pid)
+        time.sleep(1)
+        assert cpu_seconds(running.popen.pid) - before < 0.5
+        assert running.popen.wait(_PATIENCE) == 0
+
+
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Who does not want to wait for a request that never ends asks twice: its worker is gone without an order."""
     with two_workers(tmp_path) as running:
