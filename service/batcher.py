@@ -24,6 +24,7 @@ _SHORT = 4  # batches: a queue that is never refused
 _SLOWDOWN = 128  # times its own time that an item in pieces may wait
 _STRETCH = 0.005  # seconds of batches one after the other before what has come meanwhile is looked at
 _MEMORY = 16  # runs that the pace is taken from
+_OVERDUE = 0.01  # seconds that a turn has waited for the event loop, which comes to it when it has read all that came
 _PATIENCE = 0.01  # seconds in the queue after which it is worth asking whether the caller is still there
 
 
@@ -137,6 +138,8 @@ class Batcher(Generic[Item, Answer]):
         self._ample = min(_SHORT * max_batch, max_waiting)
         self._passed_over = False  # whether large items wait that had no part in the last batch
         self._turn: asyncio.Handle | None = None  # while one is scheduled
+        self._due = 0.0  # when it is, on the monotonic clock
+        self._in_turn = False
         self._delayed = False  # whether it is to wait for a full batch; uvloop's timers are no asyncio.TimerHandle
         self._running = False  # in the executor
         self._pace = 0.0  # seconds that a size of 1 takes in a batch that is half full or more, of late
@@ -192,7 +195,19 @@ class Batcher(Generic[Item, Answer]):
             self._schedule(self._running_loop())
 
     def refusal(self, size: int = 1, caller: str | None = None) -> OverloadedError | None:
-        """Why an item of a caller would be refused now; None if it would not."""
+        """Why an item of a caller would be refused now; None if it would not.
+
+        Before anything is refused a turn is taken that is overdue: with thousands of connections the event loop would
+        be busy with refusing for a second, and run one batch in it.
+        """
+        refusal = self._refusal(size, caller)
+        if refusal is None or self._turn is None or self._in_turn or time.monotonic() - self._due < _OVERDUE:
+            return refusal
+        self._turn.cancel()
+        self._take_turn(self._running_loop())
+        return self._refusal(size, caller)
+
+    def _refusal(self, size: int, caller: str | None) -> OverloadedError | None:
         small, rest = self._queued.total, self._rest.total
         everything = small + rest
         if not everything or 2 * everything + size <= self._ample:  # whoever it is from
@@ -226,11 +241,13 @@ class Batcher(Generic[Item, Answer]):
             if self._max_delay and not full:  # less what the oldest has waited already, while another batch ran
                 delay = self._queue[0].arrived + self._max_delay - time.monotonic()
             self._delayed = delay > 0
+            self._due = time.monotonic() + max(0.0, delay)
             self._turn = (
                 loop.call_later(delay, self._take_turn, loop) if delay > 0 else loop.call_soon(self._take_turn, loop)
             )
         elif full and self._delayed:
             self._delayed = False
+            self._due = time.monotonic()
             self._turn.cancel()
             self._turn = loop.call_soon(self._take_turn, loop)
 
@@ -306,6 +323,13 @@ class Batcher(Generic[Item, Answer]):
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._turn = None
+        self._in_turn = True
+        try:
+            self._run_batches(loop)
+        finally:
+            self._in_turn = False
+
+    def _run_batches(self, loop: asyncio.AbstractEventLoop) -> None:
         began = now = time.monotonic()
         while batch := self._take(now):
             if self._executor is not None:

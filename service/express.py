@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from service.answer import Answer
 from service.call import Head, declared_length, media_type, time_allowed
+from service.crowd import Crowd
 from service.errors import DigitscopeError, OverloadedError
 from service.image import PIXELS
 from service.intake import PREPARED
@@ -63,7 +64,7 @@ class Express:
         timeout: the most seconds that a request may take.
         patience: how many seconds one waits for who is slow.
         most_connections: how many may be open.
-        full_until: a time on the loop's clock before which none of them is to be asked again whether it rests.
+        crowd: what makes room where there are as many.
         longest_body: the most bytes of any body.
         unsent: as `State` has it.
     """
@@ -76,7 +77,7 @@ class Express:
         self.timeout = shared.settings.timeout
         self.patience = shared.settings.patience
         self.most_connections = shared.settings.max_connections
-        self.full_until = 0.0
+        self.crowd = Crowd()
         self.longest_body = shared.settings.max_body
         self.unsent = shared.unsent
         self.longest = min(_LONGEST, shared.settings.max_body)

@@ -107,16 +107,10 @@ class Leaving(Answering):
 
     def _make_room(self) -> None:
         """Closes the connection that has rested for longest, or else this one, which is one too many."""
-        express, now = self._express, self.loop.time()
-        resting = (
-            [one for one in self.connections if isinstance(one, Leaving) and one.is_resting()]
-            if (now >= express.full_until)
-            else []
-        )
-        if resting:
-            min(resting, key=lambda one: one.rested_since).cut()
+        express = self._express
+        connections = (one for one in self.connections if isinstance(one, Leaving))
+        if express.crowd.make_room(connections, self.loop.time()):
             return
-        express.full_until = now + _AGAIN
         self._refuse(503, f"{express.most_connections:,} connections are open, and no more may be", "Overloaded")
         if len(self.connections) > express.most_connections + _SPARE:
             self.cut()
@@ -131,6 +125,10 @@ class Leaving(Answering):
         return (
             self._resting is not None and not self._begun and not self._is_under_way() and not self._whole.is_closing()
         )
+
+    def has_unread(self) -> bool:
+        """Whether something has come that has not been read."""
+        return self._whole.is_waiting()
 
     def _rest(self) -> None:
         """From now on nothing more is to come of what was answered already."""

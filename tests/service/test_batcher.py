@@ -230,6 +230,25 @@ def test_where_nothing_waits_nothing_is_refused(run: Recorder) -> None:
     assert submit_all([[1, 2, 3]], run, max_waiting=1) == [[1, 4, 9]]
 
 
+def test_a_turn_that_is_overdue_is_taken_before_anything_is_refused(clock: Clock, run: Recorder) -> None:
+    """An event loop that only ever reads what comes does not keep the engine from its work."""
+
+    async def main() -> None:
+        own = batcher(run, max_waiting=8)
+        requests = [own.submit([number]) for number in range(8)]
+        clock.now += 0.009
+        with pytest.raises(OverloadedError):
+            own.submit([99])
+        clock.now += 0.002
+        requests.append(own.submit([8]))
+        assert [request.done() for request in requests] == [True] * 4 + [False] * 5
+        assert run.batches == [[[0], [1], [2], [3]]]
+        assert await asyncio.gather(*requests) == [[number**2] for number in range(9)]
+        assert [len(batch) for batch in run.batches] == [4, 4, 1]
+
+    on(clock, main())
+
+
 def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder) -> None:
     """While what waits takes longer than is allowed, by the last runs, others are refused; taken when it is done."""
     run.seconds = 0.01  # an item
