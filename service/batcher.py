@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Answer_contra = TypeVar("Answer_contra", contravariant=True)
 
-_SHORT = 4  # batches: a queue that is never refused
+_SHORT = 2  # batches: a queue that is never refused
 _SLOWDOWN = 128  # times its own time that an item in pieces may wait
 _STRETCH = 0.005  # seconds of batches one after the other before what has come meanwhile is looked at
 _MEMORY = 16  # runs that the pace is taken from

@@ -279,7 +279,7 @@ def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder
 
 
 def test_a_short_queue_is_never_refused(clock: Clock, run: Recorder) -> None:
-    """Up to four batches may wait however slow the last runs were: they are soon done with."""
+    """Up to two batches may wait however slow the last runs were: they are soon done with."""
     run.seconds = 5.0
 
     async def main() -> None:
@@ -291,13 +291,13 @@ def test_a_short_queue_is_never_refused(clock: Clock, run: Recorder) -> None:
         await first
         requests = [own.submit([1])]
         await asyncio.sleep(0)
-        requests += [own.submit([number]) for number in range(2, 19)]  # the last one finds 16, and makes it 17
+        requests += [own.submit([number]) for number in range(2, 11)]  # the last one finds 8, and makes it 9
         with pytest.raises(OverloadedError):
             own.submit([99])
         while not all(request.done() for request in requests):
             engine.finish()
             await asyncio.sleep(0.01)
-        assert [await request for request in requests] == [[number**2] for number in range(1, 19)]
+        assert [await request for request in requests] == [[number**2] for number in range(1, 11)]
 
     on(clock, main())
 
