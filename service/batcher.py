@@ -24,7 +24,9 @@ _SHORT = 2  # batches: a queue that is never refused
 _SLOWDOWN = 128  # times its own time that an item in pieces may wait
 _STRETCH = 0.005  # seconds of batches one after the other before what has come meanwhile is looked at
 _MEMORY = 16  # runs that the pace is taken from
-_OVERDUE = 0.01  # seconds that a turn has waited for the event loop, which comes to it when it has read all that came
+# Seconds that a turn waits for the event loop, which comes to it when it has read all that came. With a fifth of that
+# refusals came too late at one and a half times the peak, and connections piled up behind them.
+_OVERDUE = 0.05
 _PATIENCE = 0.01  # seconds in the queue after which it is worth asking whether the caller is still there
 
 

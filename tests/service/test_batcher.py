@@ -236,7 +236,7 @@ def test_a_turn_that_is_overdue_is_taken_before_anything_is_refused(clock: Clock
     async def main() -> None:
         own = batcher(run, max_waiting=8)
         requests = [own.submit([number]) for number in range(8)]
-        clock.now += 0.009
+        clock.now += 0.049
         with pytest.raises(OverloadedError):
             own.submit([99])
         clock.now += 0.002
