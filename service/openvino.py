@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from service.errors import ModelError, ProviderError
 
-SIZES = (1, 4, 8, 16, 24, 32)  # images
+SIZES = (1, 4, 8, 16, 24, 32, 48, 64)  # images
 MISSING = "OpenVINO needs the extra openvino: pip install 'digitscope[openvino]'"
 
 
