@@ -14,7 +14,7 @@ from service.runtime import CPU
 _IMAGES = 64  # of a batch: so many are in one where speed counts, which is where requests wait
 _TURNS = 5
 _RUNS = 3  # of one engine in a turn, so that it finds its weights in the cache as it does when it serves
-_WORTH = 1.1  # times as fast: less is not worth 70 MB a worker, and workers side by side are to choose alike
+_WORTH = 1.1  # times as fast: less is not worth 80 MB a worker, and workers side by side are to choose alike
 _log = structlog.get_logger("digitscope")
 
 
