@@ -335,7 +335,8 @@ def _run(engine: Engine, gates: Gates, metrics: Metrics, counts: Counts, parts: 
     run = Run(*engine.predict(images))
     answered = time.perf_counter()
     run.requests, run.began, run.ended = len(parts), started, answered
-    if len(parts) == 1 and parts[0][2]:
+    _, _, is_piece = parts[0]
+    if is_piece and len(parts) == 1:
         run.unseen = True
         counts.ran(1, len(images), (ready - started, answered - ready, 0.0))
         return [Prediction(run, 0, len(images))]

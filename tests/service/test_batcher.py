@@ -586,15 +586,7 @@ def test_what_is_large_runs_in_pieces_beside_others(run: Recorder) -> None:
     large, small = list(range(20)), [[number] for number in range(100, 105)]
     answers = submit_all([large, *small], run, pieces=PIECES)
     assert answers == [[number**2 for number in item] for item in (large, *small)]
-    assert [[len(item) for item in batch] for batch in run.batches] == [
-        [1, 1, 2],
-        [1, 1, 2],
-        [1, 3],
-        [4],
-        [4],
-        [4],
-        [1],
-    ]
+    assert [[len(item) for item in batch] for batch in run.batches] == [[1, 1, 2], [1, 1, 2], [1, 3], *3 * [[4]], [1]]
 
 
 def test_large_ones_take_turns(run: Recorder) -> None:
