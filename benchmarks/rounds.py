@@ -19,6 +19,7 @@ from benchmarks.peer import OPENVINO
 from benchmarks.plan import CLAIMED, CLAIMED_RATES, Measured, Point
 from benchmarks.server import Running, run_server, wait_for_answer
 from benchmarks.wrk import Load, run_wrk
+from service.cpus import cpu_flags
 
 SATURATION = Point("raw", 1, 64)
 """The closed-loop load whose rate is what open-loop rates are parts of."""
@@ -112,7 +113,7 @@ def _load(running: Running, point: Point, seconds: float, cpu: int | str) -> Loa
 def _in_openvino() -> list[tuple[str, str, str]]:
     """Each with its file and the precision of what are floats in it."""
     found = [(variant, name, "f32") for variant, name in VARIANTS.items() if (model_folder() / name).exists()]
-    if _BFLOAT16 & set(Path("/proc/cpuinfo").read_text().split()):
+    if _BFLOAT16 & cpu_flags():
         found.append(("bfloat16", VARIANTS["float32"], "bf16"))
     return found
 

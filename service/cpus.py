@@ -1,4 +1,4 @@
-"""The CPUs that this process may use, which in a container are fewer than the host has."""
+"""The CPUs that this process may use, which in a container are fewer than the host has, and what they can do."""
 
 import math
 import os
@@ -6,6 +6,7 @@ from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def _groups(root: Path, membership: Path) -> list[Path]:
@@ -42,3 +43,13 @@ def available_cpus(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> 
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = min(_quota(group) for group in _groups(cgroups, membership))
     return max(1, math.floor(min(affinity, quota)))
+
+
+def cpu_flags(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
+    """What the CPUs can do, in Linux's words, such as "avx512f"; nothing where the system does not tell it so."""
+    try:
+        with cpuinfo.open(encoding="utf-8", errors="replace") as lines:
+            told = next((line for line in lines if line.startswith("flags")), "")
+    except OSError:
+        told = ""
+    return frozenset(told.partition(":")[2].split())

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.avx512 import laid_out
 from service.cpus import available_cpus
 from service.errors import EngineError, ModelError, ProviderError
 from service.graph import Graph
@@ -150,6 +151,8 @@ class Engine:
                 predicting, self.manifest.input.name, outputs, threads=self.threads, bfloat16=self.precision == "bf16"
             )
         else:
+            if self._optimise:
+                predicting = laid_out(predicting, self.manifest.layers, floats=self.precision == "fp32")
             self._predicting = self._session(predicting)
         self._fixed = fixed
         try:

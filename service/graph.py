@@ -5,10 +5,12 @@ the graph's nodes or outputs, is appended to (protobuf encoding, "Last One Wins"
 byte as it is, and what is wanted beyond it stands behind it. That spares the service the onnx package, and the
 same bytes that predict are the bytes that are looked into.
 
+Where nodes of the file are to be others, as `swapped` has it, the fields around them stay as they stand.
+
 The field numbers are those of ONNX's onnx.proto.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from numpy.typing import NDArray
@@ -41,6 +43,44 @@ def _bytes(field: int, payload: bytes | str) -> bytes:
     return _varint(field << 3 | 2) + _varint(len(data)) + data
 
 
+def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+    """A varint of `data`, and the place behind it."""
+    value = shift = 0
+    while data[place] > 0x7F:
+        value |= (data[place] & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+    return value | data[place] << shift, place + 1
+
+
+def _read(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Each field of a message: its number, its content, and the whole of it as it stands.
+
+    Raises:
+        ValueError: the message ends within a field, or has one of a wire type that is no more.
+    """
+    place = 0
+    while place < len(message):
+        start = place
+        try:
+            key, place = _read_varint(message, place)
+            match key & 7:
+                case 0:
+                    _, end = _read_varint(message, place)
+                case 2:
+                    size, place = _read_varint(message, place)
+                    end = place + size
+                case 1 | 5 as fixed:
+                    end = place + (8 if fixed == 1 else 4)
+                case other:
+                    raise ValueError(f"protobuf has no wire type {other}")
+        except IndexError:
+            end = len(message) + 1
+        if end > len(message):
+            raise ValueError("a protobuf message ends within a field")
+        yield key >> 3, message[place:end], message[start:end]
+        place = end
+
+
 def _attribute(name: str, value: Attribute) -> bytes:
     """An AttributeProto, of the type that the value has."""
     if isinstance(value, int):
@@ -68,39 +108,68 @@ def _value(name: str, dtype: str, shape: Sequence[int | str]) -> bytes:
 
 
 class Graph:
-    """Parts of an ONNX graph in the order in which they are added, every tensor under its name."""
+    """Parts of an ONNX graph in the order in which they are added, every tensor under its name.
+
+    Attributes:
+        fields: each part as a field of a GraphProto.
+    """
 
     def __init__(self) -> None:
-        self._fields: list[bytes] = []
+        self.fields: list[bytes] = []
 
     def node(self, operator: str, inputs: Sequence[str], outputs: str | Sequence[str], **attributes: Attribute) -> str:
         """A node of ONNX's own operators; returns the name of its first output."""
         names = [outputs] if isinstance(outputs, str) else list(outputs)
         content = [_bytes(1, name) for name in inputs] + [_bytes(2, name) for name in names] + [_bytes(4, operator)]
         content += [_bytes(5, _attribute(name, value)) for name, value in attributes.items()]
-        self._fields.append(_bytes(1, b"".join(content)))
+        self.fields.append(_bytes(1, b"".join(content)))
         return names[0]
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """An initializer of float32 or int64; with an input of that name, only its default."""
-        self._fields.append(_bytes(5, _tensor(name, values)))
+        self.fields.append(_bytes(5, _tensor(name, values)))
         return name
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
         """An input, `dtype` float32 or int64; an axis of any size has a name in `shape`."""
-        self._fields.append(_bytes(11, _value(name, dtype, shape)))
+        self.fields.append(_bytes(11, _value(name, dtype, shape)))
         return name
 
     def outputs(self, *names: str) -> Self:
         """Outputs, whose types the runtime infers; any tensor can be one, and a model's constants too."""
-        self._fields += [_bytes(12, _bytes(1, name)) for name in names]
+        self.fields += [_bytes(12, _bytes(1, name)) for name in names]
         return self
 
     def behind(self, model: bytes) -> bytes:
         """The model, untouched, with these parts behind its own; they may use all of its tensors."""
-        return model + _bytes(7, b"".join(self._fields))
+        return model + _bytes(7, b"".join(self.fields))
 
     def alone(self, name: str) -> bytes:
         """A model of these parts alone."""
-        graph = _bytes(7, _bytes(2, name) + b"".join(self._fields))
+        graph = _bytes(7, _bytes(2, name) + b"".join(self.fields))
         return _number(1, IR_VERSION) + graph + _bytes(8, _bytes(1, "") + _number(2, OPSET))
+
+
+def swapped(model: bytes, parts: Mapping[str, Graph]) -> bytes:
+    """The model with other parts in the place of the node that gives each of those tensors, which they give instead.
+
+    Raises:
+        ValueError: it is no model, or has no such node.
+    """
+    missing = dict(parts)
+    fields = [
+        _bytes(7, _swapped(content, missing)) if number == 7 else whole for number, content, whole in _read(model)
+    ]
+    if missing:
+        raise ValueError(f"the model has no node that gives {', '.join(missing)}")
+    return b"".join(fields)
+
+
+def _swapped(graph: bytes, missing: dict[str, Graph]) -> bytes:
+    """The graph with those parts that are still missing."""
+    fields: list[bytes] = []
+    for number, content, whole in _read(graph):
+        given = next((name.decode() for field, name, _ in _read(content) if field == 2), "") if number == 1 else ""
+        part = missing.pop(given, None)
+        fields += [whole] if part is None else part.fields
+    return b"".join(fields)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cpus import available_cpus
+from service.cpus import available_cpus, cpu_flags
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +158,13 @@ def test_this_process_has_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the real control group and the real affinity, no more than the machine has."""
     monkeypatch.undo()
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+
+
+def test_what_the_cpus_can_do_is_what_linux_says(tmp_path: Path) -> None:
+    """The flags of the first CPU, as /proc/cpuinfo lists them; none where there is no such file, or no such line."""
+    told = tmp_path / "cpuinfo"
+    assert cpu_flags(told) == frozenset()
+    told.write_text("processor\t: 0\nBogoMIPS\t: 100.00\nFeatures\t: fp asimd\n")
+    assert cpu_flags(told) == frozenset()
+    told.write_text("processor\t: 0\nflags\t\t: fpu sse2 avx512f\nbugs\t\t: x\n\nprocessor\t: 1\nflags\t\t: fpu\n")
+    assert cpu_flags(told) == {"fpu", "sse2", "avx512f"}

@@ -1,5 +1,6 @@
 """ONNX graphs made as bytes, read by the onnx package and run by ONNX Runtime."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
 from service.errors import EngineError
-from service.graph import Attribute, Graph
+from service.graph import Attribute, Graph, swapped
 from service.runtime import Session
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
@@ -116,3 +117,31 @@ def test_a_tensor_that_is_not_there_is_found_out() -> None:
         Session(Graph().outputs("nowhere").behind(model()))
     with pytest.raises(EngineError):
         Session(model()).run(["triple"], {"x": np.zeros((2, 2), np.uint8)})
+
+
+def test_parts_stand_in_the_place_of_a_node() -> None:
+    """The onnx package reads the model with them, in order, and all else of it is as it was; so it computes."""
+    graph = Graph()
+    graph.node("Mul", ["x", graph.constant("ten", np.array([10], np.float32))], "double")
+    before: Any = onnx.load_model_from_string(model())
+    after: Any = onnx.load_model_from_string(swapped(model(), {"double": graph}))
+    onnx.checker.check_model(after, full_check=True)
+    assert [node.op_type for node in after.graph.node] == ["Mul", "Add"]
+    assert after.graph.node[1:] == before.graph.node[1:] and after.opset_import == before.opset_import
+    assert (after.graph.input, after.graph.output) == (before.graph.input, before.graph.output)
+    assert Session(after.SerializeToString()).run(["triple"], {"x": np.ones(1, np.float32)})["triple"] == [11]
+    assert swapped(model(), {}) == model()
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(model()) - 1), st.binary(max_size=3), st.binary(max_size=40))
+def test_what_is_no_model_of_that_node_is_said(end: int, inserted: bytes, nonsense: bytes) -> None:
+    """Of a model that is cut, of one with bytes in its midst, and of bytes of all kinds nothing else is raised."""
+    for broken in (model()[:end], model()[:end] + inserted + model()[end:], nonsense):
+        with contextlib.suppress(ValueError):
+            swapped(broken, {"double": Graph()})
+    for wrong in (b"", model()[:-1], bytes([0x0B]), bytes([0x0D, 1]), bytes([0x09]) + bytes(8)):
+        with pytest.raises(ValueError, match=r"protobuf|no node"):
+            swapped(wrong, {"double": Graph()})
+    with pytest.raises(ValueError, match="no node that gives nowhere"):
+        swapped(model(), {"double": Graph(), "nowhere": Graph()})

@@ -1,0 +1,145 @@
+"""The model laid out for AVX-512: what ONNX says it computes, to the bit what ONNX Runtime makes of the file itself."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+import service.avx512
+import service.engine
+from service.avx512 import laid_out
+from service.cpus import cpu_flags
+from service.engine import Engine
+from service.errors import ModelError
+from service.layer import Layer
+from service.manifest import Manifest
+from tests.conftest import Mnist
+
+NAMES = ["logits", "probabilities"]
+Files = dict[bool, bytes]
+Reference = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
+
+
+@pytest.fixture(autouse=True)
+def avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that has it, as far as the service sees."""
+    monkeypatch.setattr(service.avx512, "cpu_flags", lambda: frozenset({"avx512f"}))
+
+
+@pytest.fixture(scope="module")
+def files(model_folder: Path, model_bytes: bytes, manifest: Manifest) -> Files:
+    """The shipped float32 file, and that of the int8 variant, by whether they compute in floats."""
+    return {True: model_bytes, False: (model_folder / manifest.variants["int8"].file).read_bytes()}
+
+
+def session(model: bytes, threads: int = 1) -> ort.InferenceSession:
+    """A model open in ONNX Runtime, with nothing of the service."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("floats", [True, False])
+def test_it_is_a_model_that_onnx_approves_of(files: Files, manifest: Manifest, floats: bool) -> None:
+    """Its nodes are in order and its shapes fit; the constants and all nodes but two or three are the file's own."""
+    laid: Any = onnx.load_model_from_string(laid_out(files[floats], manifest.layers, floats=floats))
+    onnx.checker.check_model(laid, full_check=True)
+    before: Any = onnx.load_model_from_string(files[floats])
+    constants = {constant.name: numpy_helper.to_array(constant) for constant in laid.graph.initializer}
+    for constant in before.graph.initializer:
+        np.testing.assert_array_equal(constants[constant.name], numpy_helper.to_array(constant))
+    gone = [node.output[0] for node in before.graph.node if node not in laid.graph.node]
+    assert gone == (["conv1", "pool1", "conv2"] if floats else ["conv1", "pool1"])
+    assert laid.graph.input == before.graph.input and laid.graph.output == before.graph.output
+
+
+def test_it_computes_what_onnx_says(model_bytes: bytes, manifest: Manifest, mnist: Mnist, reference: Reference) -> None:
+    """Real digits get the logits and probabilities of ONNX's reference evaluator, whatever the CPU has."""
+    images = mnist.images[:12, None]
+    found = session(laid_out(model_bytes, manifest.layers, floats=True)).run(NAMES, {"image": images})
+    expected = reference(images)
+    for name, values in zip(NAMES, found, strict=True):
+        np.testing.assert_allclose(values, expected[name], atol=1e-4)
+
+
+@pytest.mark.skipif("avx512f" not in cpu_flags(), reason="on another CPU the sums of both are made in other orders")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("floats", [True, False])
+def test_its_numbers_are_those_of_the_file_to_the_bit(
+    files: Files, manifest: Manifest, mnist: Mnist, floats: bool, threads: int
+) -> None:
+    """Of thousands of real digits in batches of any size, and of noise, in which every pixel and every edge counts."""
+    plain = session(files[floats], threads)
+    laid = session(laid_out(files[floats], manifest.layers, floats=floats), threads)
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.integers(0, 9_900), st.integers(1, 100), st.integers(0, 2**32 - 1))
+    def check(start: int, count: int, seed: int) -> None:
+        noise = np.random.default_rng(seed).integers(0, 256, (count, 1, 28, 28), np.uint8)
+        for images in (mnist.images[start : start + count, None], noise):
+            for ours, theirs in zip(
+                laid.run(NAMES, {"image": images}), plain.run(NAMES, {"image": images}), strict=True
+            ):
+                np.testing.assert_array_equal(ours, theirs)
+
+    check()
+
+
+def test_on_another_cpu_the_file_is_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, model_bytes: bytes, manifest: Manifest
+) -> None:
+    """Where the CPU has no AVX-512, or the system does not tell."""
+    for flags in ({"sse2", "avx2"}, set()):
+        monkeypatch.setattr(service.avx512, "cpu_flags", lambda flags=flags: frozenset(flags))
+        assert laid_out(model_bytes, manifest.layers, floats=True) is model_bytes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": (16, 28, 28)},
+        {"shape": (8, 26, 26), "padding": 0},
+        {"stride": 2},
+        {"kernel": 5},
+        {"operator": "Gemm", "kernel": None},
+    ],
+)
+def test_another_network_is_as_it_is(model_bytes: bytes, manifest: Manifest, change: dict[str, Any]) -> None:
+    """One whose first layer has as many channels as a block, no halves that fit, or is no convolution."""
+    first, *others = manifest.layers
+    layers = (first.model_copy(update=change), *others)
+    assert laid_out(model_bytes, layers, floats=True) is model_bytes
+    assert laid_out(model_bytes, layers[:2], floats=True) is model_bytes
+
+
+def test_what_is_no_such_model_is_as_it_is(model_bytes: bytes, manifest: Manifest) -> None:
+    """Bytes that are no ONNX file, one that ends too early, and one with a node of another name."""
+    renamed: Any = onnx.load_model_from_string(model_bytes)
+    next(node for node in renamed.graph.node if node.name == "conv1").output[0] = "first"
+    for model in (b"no model", b"", model_bytes[:-1], model_bytes[:1000], renamed.SerializeToString()):
+        assert laid_out(model, manifest.layers, floats=True) is model
+
+
+def test_a_layout_that_computes_something_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch, model_bytes: bytes, manifest: Manifest
+) -> None:
+    """The golden inputs are asked of what predicts: where each kernel reads the other half, the model does not open."""
+
+    def wrong(model: bytes, layers: Sequence[Layer], *, floats: bool) -> bytes:
+        laid: Any = onnx.load_model_from_string(laid_out(model, layers, floats=floats))
+        own = next(constant for constant in laid.graph.initializer if constant.name == "halves.own")
+        own.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(own)[:, ::-1], own.name))
+        serialized: bytes = laid.SerializeToString()
+        return serialized
+
+    monkeypatch.setattr(service.engine, "laid_out", wrong)
+    with pytest.raises(ModelError, match="golden inputs are answered wrong"):
+        Engine(model_bytes, manifest, provider="cpu")
