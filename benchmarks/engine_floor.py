@@ -1,6 +1,7 @@
 """The floor of the engine: a runtime by itself on one thread, which is what no server in front of it can beat.
 
-It is ONNX Runtime, or OpenVINO, which has a model for each batch size: of one for all sizes it makes less.
+It is ONNX Runtime, of the file as it is or as the service lays it out for it, or OpenVINO, which has a model for each
+batch size: of one for all sizes it makes less.
 """
 
 import argparse
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.digits import digits
+from benchmarks.digits import digits, model_folder
+from service.avx512 import laid_out
+from service.manifest import load_manifest
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TURNS = 7  # of each batch size; in turns, so that a slow moment meets all sizes
@@ -37,7 +40,7 @@ class Engine:
         return max(self.rates.values())
 
 
-def in_onnxruntime(model: Path) -> Run:
+def in_onnxruntime(model: bytes) -> Run:
     """What runs a batch in ONNX Runtime."""
     import onnxruntime as ort  # noqa: PLC0415 — each is imported where it is what is measured
 
@@ -101,9 +104,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--laid-out", choices=("float32", "int8"), help="lay it out as the service does, being that")
     parser.add_argument("--openvino", choices=("f32", "bf16"), help="measure OpenVINO, floats computed in this")
     options = parser.parse_args()
-    run = in_openvino(options.model, options.openvino) if options.openvino else in_onnxruntime(options.model)
+    model = options.model.read_bytes()
+    if options.laid_out:
+        layers = load_manifest(model_folder()).layers
+        model = laid_out(model, layers, floats=options.laid_out == "float32")
+    run = in_openvino(options.model, options.openvino) if options.openvino else in_onnxruntime(model)
     print(json.dumps(asdict(measure(run, options.seconds))))
 
 

@@ -42,6 +42,11 @@ class Peer:
         """Its environment."""
         return _ENVIRONMENTS / self.name
 
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.environment / "bin" / "python"
+
     def install(self) -> None:
         """Makes the environment, unless it is there and as the requirements say.
 
@@ -55,7 +60,7 @@ class Peer:
             return
         python = str(_DEBIAN_PYTHON) if self.debian else sys.executable
         _run([python, "-m", "venv", "--clear", str(self.environment)])
-        pip = [str(self.environment / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         _run([*pip, "-r", str(requirements)])
         stamp.write_text(wanted)
 

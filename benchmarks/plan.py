@@ -79,7 +79,7 @@ def plan(cpus: Cpus, answer_size: int = 0) -> list[Measured]:
         Measured(
             service_server(
                 "digitscope-openvino", "digitscope, int8 by OpenVINO", one,
-                "--precision", "int8", "--runtime", "openvino", python=OPENVINO.environment / "bin" / "python",
+                "--precision", "int8", "--runtime", "openvino", python=OPENVINO.python,
             ),
             (*_points("raw"), *_points("raw", MANY, (1,))),
             peer=OPENVINO,

@@ -54,10 +54,13 @@ def run_round(plan: list[Measured], cpus: Cpus, seconds: float, say: Callable[[s
         if path.exists():
             say(f"ONNX Runtime, {variant}")
             found.engines[variant] = _engine(path, cpus, seconds)
+            found.engines[f"{variant}, laid out"] = _engine(path, cpus, seconds, "--laid-out", variant)
     if any(measured.peer is OPENVINO for measured in plan):
         for variant, name, precision in _in_openvino():
             say(f"OpenVINO, {variant}")
-            found.engines[f"{variant}, OpenVINO"] = _engine(model_folder() / name, cpus, seconds, openvino=precision)
+            found.engines[f"{variant}, OpenVINO"] = _engine(
+                model_folder() / name, cpus, seconds, "--openvino", precision, python=OPENVINO.python
+            )
     for measured in plan:
         start = time.monotonic()
         try:
@@ -118,10 +121,8 @@ def _in_openvino() -> list[tuple[str, str, str]]:
     return found
 
 
-def _engine(path: Path, cpus: Cpus, seconds: float, *, openvino: str | None = None) -> Engine:
-    python = str(OPENVINO.environment / "bin" / "python") if openvino else sys.executable
-    command = [python, "-m", "benchmarks.engine_floor", "--model", str(path), "--seconds", str(seconds)]
-    command += ["--openvino", openvino] if openvino else []
+def _engine(path: Path, cpus: Cpus, seconds: float, *options: str, python: Path | str = sys.executable) -> Engine:
+    command = [str(python), "-m", "benchmarks.engine_floor", "--model", str(path), "--seconds", str(seconds), *options]
     return read_engine(_told(pinned(cpus.server, command)))
 
 

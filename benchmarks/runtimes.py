@@ -29,18 +29,17 @@ Turns = dict[str, dict[str, list[float]]]
 
 
 def _servers(cpu: int) -> list[Server]:
-    python = OPENVINO.environment / "bin" / "python"
     # With patience: what is refused on a busy machine costs less than what is answered.
     flags = ("--precision", "int8", "--max-wait", "60000", "--runtime")
     return [
-        service_server(name, name, cpu, *flags, runtime, python=python)
+        service_server(name, name, cpu, *flags, runtime, python=OPENVINO.python)
         for name, runtime in ((_USUAL, "onnxruntime"), (f"{_USUAL}, OpenVINO", "openvino"))
     ]
 
 
 def measure_engines(cpu: int) -> Turns:
     """Microseconds of CPU time an image by batch and engine, of each turn."""
-    command = [str(OPENVINO.environment / "bin" / "python"), "-m", "benchmarks.engines"]
+    command = [str(OPENVINO.python), "-m", "benchmarks.engines"]
     told = subprocess.run(pinned(cpu, command), cwd=ROOT, capture_output=True, text=True, check=True)
     found: Turns = json.loads(told.stdout)
     return found

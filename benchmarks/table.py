@@ -28,6 +28,8 @@ def write_tables(results: Results, verdicts: Sequence[Verdict]) -> str:
         f"## {MANY} images a request",
         _loads(results, MANY),
         "## ONNX Runtime alone, one thread, images a second",
+        "What is laid out is the same file, as the service opens it on a CPU with AVX-512 (`service/avx512.py`): the "
+        "same numbers to the bit. The limit and what must be shown are by the file as it is, which the others run.",
         _engines(results),
         "## Open loop",
         "Latency in ms from when a request was due. Parts are of the saturation measured just before.",
