@@ -138,6 +138,8 @@ class Batcher(Generic[Item, Answer]):
         self._large: deque[_Large[Item, Answer]] = deque()
         self._rest = Shares()  # what is left of all large items, in the queue or not
         self._ample = min(_SHORT * max_batch, max_waiting)
+        # Whom with how much was refused, and why, since something was last taken: as no less waits, it is so still.
+        self._refused: dict[tuple[int, str | None], OverloadedError] = {}
         self._passed_over = False  # whether large items wait that had no part in the last batch
         self._turn: asyncio.Handle | None = None  # while one is scheduled
         self._due = 0.0  # when it is, on the monotonic clock
@@ -185,7 +187,7 @@ class Batcher(Generic[Item, Answer]):
             OverloadedError: too much waits already.
         """
         if (refusal := self.refusal(size, caller)) is not None:
-            raise refusal
+            raise OverloadedError(*refusal.args)  # its own: what is raised keeps where it was, and that is told to many
         waiting: _Waiting[Item, Answer] = _Waiting(item, size, time.monotonic(), deadline, gone, receiver, caller)
         if self._is_large(size):
             self._large.append(_Large(waiting, self._again))
@@ -202,7 +204,7 @@ class Batcher(Generic[Item, Answer]):
         Before anything is refused a turn is taken that is overdue: with thousands of connections the event loop would
         be busy with refusing for a second, and run one batch in it.
         """
-        refusal = self._refusal(size, caller)
+        refusal = self._refused.get((size, caller)) or self._refusal(size, caller)
         if refusal is None or self._turn is None or self._in_turn or time.monotonic() - self._due < _OVERDUE:
             return refusal
         self._turn.cancel()
@@ -210,22 +212,29 @@ class Batcher(Generic[Item, Answer]):
         return self._refusal(size, caller)
 
     def _refusal(self, size: int, caller: str | None) -> OverloadedError | None:
+        sentence = self._objection(size, caller)
+        if sentence is None:
+            return None
+        refusal = self._refused[size, caller] = OverloadedError(sentence)
+        return refusal
+
+    def _objection(self, size: int, caller: str | None) -> str | None:
         small, rest = self._queued.total, self._rest.total
         everything = small + rest
         if not everything or 2 * everything + size <= self._ample:  # whoever it is from
             return None
         if everything + size > self._max_waiting:
-            return OverloadedError(f"{everything:,.0f} images wait already, and at most {self._max_waiting:,} may")
+            return f"{everything:,.0f} images wait already, and at most {self._max_waiting:,} may"
         own_small, own_rest = self._queued.held(caller), self._rest.held(caller)
         own = own_small + own_rest
         if own + everything + size > self._max_waiting:
-            return OverloadedError(f"{own:,.0f} images of the same caller wait already, and others are to find room")
+            return f"{own:,.0f} images of the same caller wait already, and others are to find room"
         if self._is_large(size):
             before, max_wait = everything + own, max(self._max_wait, _SLOWDOWN * size * self._pace)
         else:  # what is in pieces has half of each batch
             before, max_wait = (small + own_small) * (2 if rest else 1), self._max_wait
         if before > _SHORT * self._max_batch and before * self._pace > max_wait:
-            return OverloadedError(f"what waits already takes more than {max_wait * 1000:.3g} ms")
+            return f"what waits already takes more than {max_wait * 1000:.3g} ms"
         return None
 
     def _is_large(self, size: int) -> bool:
@@ -255,6 +264,7 @@ class Batcher(Generic[Item, Answer]):
 
     def _take(self, now: float) -> list[_Waiting[Item, Answer]]:
         """What fits into one batch of what waits, without what it is too late for."""
+        self._refused.clear()
         batch: list[_Waiting[Item, Answer]] = []
         waited: list[float] = []  # by what begins
         half = max(1, self._max_batch // 2)
@@ -303,6 +313,7 @@ class Batcher(Generic[Item, Answer]):
 
     def _again(self, large: _Large[Item, Answer]) -> None:
         """Goes on with a large item after its turn."""
+        self._refused.clear()
         receiver = large.waiting.receiver
         if large.failure is None and large.rest and not receiver.done():
             self._large.append(large)

@@ -201,6 +201,7 @@ class Engine:
                 raise ProviderError(f"{self.provider} does not open the model") from error
             raise ModelError("ONNX Runtime cannot open the model") from error
         session.disable_fallback()
+        session._model_bytes = None  # a copy that it would keep, to open the model anew with other providers
         got = session.get_providers()[0]
         if got != self.provider:
             raise ProviderError(f"ONNX Runtime gave {got} where {self.provider} was asked for")

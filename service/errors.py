@@ -25,7 +25,13 @@ Each message is one sentence that may be shown to anybody.
 
 
 class DigitscopeError(Exception):
-    """The root of the tree."""
+    """The root of the tree.
+
+    Attributes:
+        wait: seconds after which the same request may be answered; None where that is not a matter of time.
+    """
+
+    wait: float | None = None
 
 
 class RequestError(DigitscopeError):
@@ -57,11 +63,9 @@ class ForbiddenError(RequestError):
 
 
 class LimitedError(RequestError):
-    """The API key of the request has asked too often.
+    """The API key of the request has asked too often."""
 
-    Attributes:
-        wait: seconds until it may ask again.
-    """
+    wait: float
 
     def __init__(self, sentence: str, wait: float = 1.0) -> None:
         super().__init__(sentence)
@@ -75,6 +79,8 @@ class VersionError(RequestError):
 class OverloadedError(DigitscopeError):
     """More is waiting than can be answered in time."""
 
+    wait = 1.0
+
 
 class DeadlineError(DigitscopeError):
     """The time that the request may take has passed."""
@@ -87,6 +93,8 @@ class GoneError(DigitscopeError):
 class NotReadyError(DigitscopeError):
     """The model is not loaded, or no longer."""
 
+    wait = 1.0
+
 
 class EngineError(DigitscopeError):
     """The engine failed while it ran."""
@@ -95,14 +103,22 @@ class EngineError(DigitscopeError):
 class ModelError(DigitscopeError):
     """A model or its manifest is not what it must be; it is not served."""
 
+    wait = 1.0
+
 
 class ProviderError(DigitscopeError):
     """An execution provider was asked for by name and cannot be used."""
+
+    wait = 1.0
 
 
 class AddressError(DigitscopeError):
     """An address or a port cannot be listened on."""
 
+    wait = 1.0
+
 
 class TelemetryError(DigitscopeError):
     """Where traces are to be sent is said in a way that has no meaning."""
+
+    wait = 1.0

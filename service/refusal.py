@@ -31,6 +31,8 @@ STATUSES: dict[type[DigitscopeError], int] = {
 }
 """The status of each error, for those that a request can meet and those that keep the service from starting."""
 
+_NAMES = {kind: kind.__name__.removesuffix("Error") for kind in STATUSES}
+
 FAILURE = "the service failed on this request; its log has the cause"
 """What is said where nothing else is known."""
 
@@ -43,12 +45,16 @@ _log = structlog.get_logger("digitscope")
 
 def sentence(error: DigitscopeError) -> str:
     """What the error says; it may quote a name that is no text."""
-    return str(error).encode(errors="replace").decode()
+    return _legible(str(error))
+
+
+def _legible(said: str) -> str:
+    return said.encode(errors="replace").decode()
 
 
 def note(error: DigitscopeError, metrics: Metrics) -> None:
     """Counts an error that a request met; what the engine itself said of it goes into the log."""
-    metrics.refused(type(error).__name__.removesuffix("Error"))
+    metrics.refused(_NAMES[type(error)])
     if isinstance(error, errors.EngineError):
         _log.error("engine failed", exc_info=error.__cause__)
 
@@ -56,26 +62,19 @@ def note(error: DigitscopeError, metrics: Metrics) -> None:
 def refusal(error: DigitscopeError, metrics: Metrics) -> Answer:
     """The answer to a request that met an error, which is counted."""
     note(error, metrics)
-    return Answer(_body(sentence(error)), (JSON, *_advice(error)), STATUSES[type(error)])
+    status = STATUSES[type(error)]
+    return Answer(*_answer(str(error), status, error.wait), status)
 
 
 @lru_cache(maxsize=256)  # under overload it is the same sentence thousands of times a second
-def _body(said: str) -> bytes:
-    return to_json({"error": said})
-
-
-def pause(error: DigitscopeError) -> float | None:
-    """Seconds after which the same request may be answered; None where that is not a matter of time."""
-    if isinstance(error, errors.LimitedError):
-        return error.wait
-    return 1.0 if STATUSES[type(error)] == 503 else None
-
-
-def _advice(error: DigitscopeError) -> tuple[Header, ...]:
-    if isinstance(error, errors.UnauthenticatedError):
-        return (_CHALLENGE,)
-    seconds = pause(error)
-    return () if seconds is None else ((b"retry-after", b"%d" % math.ceil(seconds)),)
+def _answer(said: str, status: int, wait: float | None) -> tuple[bytes, tuple[Header, ...]]:
+    """The body and the headers of the answer to an error."""
+    headers: tuple[Header, ...] = (JSON,)
+    if status == 401:
+        headers += (_CHALLENGE,)
+    if wait is not None:
+        headers += ((b"retry-after", b"%d" % math.ceil(wait)),)
+    return to_json({"error": _legible(said)}), headers
 
 
 def failure() -> Answer:

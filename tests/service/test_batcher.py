@@ -249,6 +249,27 @@ def test_a_turn_that_is_overdue_is_taken_before_anything_is_refused(clock: Clock
     on(clock, main())
 
 
+def test_a_refusal_is_told_again_until_something_is_taken(run: Recorder) -> None:
+    """Of the same size and caller it is the same one; what is raised is one of its own, or it would grow with each."""
+
+    async def main() -> None:
+        own = batcher(run, max_waiting=4)
+        requests = [own.submit([number]) for number in range(4)]
+        told = own.refusal(1, "anybody")
+        assert told is not None and own.refusal(1, "anybody") is told and own.refusal(2, "anybody") is not told
+        raised = []
+        for _ in range(2):
+            with pytest.raises(OverloadedError) as caught:
+                own.submit([9], caller="anybody")
+            raised.append(caught.value)
+        assert len({id(error) for error in (told, *raised)}) == 3 and {str(told)} == set(map(str, raised))
+        await asyncio.gather(*requests)
+        assert own.refusal(1, "anybody") is None
+        assert await own.submit([9], caller="anybody") == [81]
+
+    finish(main())
+
+
 def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder) -> None:
     """While what waits takes longer than is allowed, by the last runs, others are refused; taken when it is done."""
     run.seconds = 0.01  # an item

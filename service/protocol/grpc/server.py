@@ -25,7 +25,7 @@ from service.protocol.grpc.listener import Listener
 from service.protocol.grpc.methods import METHODS, Message
 from service.protocol.grpc.reader import Reader
 from service.protocol.grpc.room import Room
-from service.refusal import FAILURE, STATUSES, TOO_LATE, note, pause, sentence
+from service.refusal import FAILURE, STATUSES, TOO_LATE, note, sentence
 from service.state import State
 from service.trail import TRAIL, join
 
@@ -201,7 +201,7 @@ class _Handler:
         note(error, self._state.metrics)
         code = CODES[type(error)]
         ticket.end(self._route, STATUSES[type(error)], code=code.name)
-        return _Outcome(None, code, sentence(error), pause(error))
+        return _Outcome(None, code, sentence(error), error.wait)
 
     def _ticket(self, fields: dict[bytes, bytes], address: str | None, call: ServicerContext) -> Ticket:
         """The ticket of a message, which now is what is answered."""
@@ -237,7 +237,7 @@ class _Handler:
         except DigitscopeError as error:
             status, code = STATUSES[type(error)], CODES[type(error)]
             note(error, self._state.metrics)
-            return _Outcome(None, code, sentence(error), pause(error))
+            return _Outcome(None, code, sentence(error), error.wait)
         except asyncio.CancelledError:  # by the caller, or because the deadline passed or the service ends
             status, code = _GONE, grpc.StatusCode.CANCELLED
             raise
