@@ -48,7 +48,7 @@ CLAIMED = frozenset(
         "floor/floor/1/1", "floor/floor/1/64",
         "digitscope/raw/1/1", "digitscope/raw/1/64", "digitscope/oip-binary/1/64", "digitscope/png/1/64",
         "digitscope/raw/256/16", "digitscope/oip-binary/256/16",
-        "digitscope-int8/raw/1/64", "digitscope-2/raw/1/64",
+        "digitscope-int8/raw/1/64", "digitscope-2/raw/1/64", "digitscope-2/raw/1/128",
         "fastapi_plain/plain-upload/1/64", "pytriton/oip-binary/1/64",
     }
 )  # fmt: skip
@@ -87,7 +87,7 @@ def plan(cpus: Cpus, answer_size: int = 0) -> list[Measured]:
         Measured(
             service_server("digitscope-2", "digitscope, 2 workers on both CPUs", many, workers=2),
             (
-                *_points("raw", connections=(16, 64)), *_points("oip-binary", connections=(64,)),
+                *_points("raw", connections=(16, 64, 128)), *_points("oip-binary", connections=(64,)),
                 *_points("png", connections=(64,)), *_points("raw", MANY, (1,)),
             ),
         ),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from benchmarks.figures import short, spread
-from benchmarks.plan import CONNECTIONS, MANY
+from benchmarks.plan import MANY
 from benchmarks.results import Results
 from benchmarks.verdict import Verdict
 
@@ -52,7 +52,7 @@ def _loads(results: Results, images: int) -> str:
     rows = []
     for key in sorted(keys, key=lambda key: order.index(key.split("/")[0])):
         server, form, count, connections = key.split("/")
-        if int(count) == images and int(connections) in CONNECTIONS:
+        if int(count) == images:
             loads = results.loads(key)
             p50, p99 = (
                 spread(value / 1e3 for value in values)

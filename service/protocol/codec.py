@@ -18,6 +18,7 @@ from service.engine import Activations
 from service.errors import MalformedError, TooLargeError
 from service.image import PIXELS
 from service.manifest import Manifest
+from service.prediction import Prediction
 from service.protocol.inference import (
     Inference,
     Output,
@@ -29,6 +30,7 @@ from service.protocol.inference import (
     only_input,
     pixels_of_bytes,
     pixels_of_values,
+    predicted,
     select,
 )
 
@@ -210,16 +212,23 @@ def _flattened(data: list[Any], shape: tuple[int, ...]) -> list[Any]:
     return values
 
 
+def encode_prediction(inference: Inference, prediction: Prediction, manifest: Manifest) -> tuple[bytes, int | None]:
+    """What `encode` makes of a prediction."""
+    selection = inference.selection
+    if inference.id is not None or not selection.numbers:
+        return encode(inference, predicted(selection, prediction), manifest)
+    count = len(prediction)
+    # Without an id it says the same of all images, and writing it anew cost a tenth of the whole answer.
+    header = selection.headers.get(count)
+    if header is None:
+        content, length = encode(inference, predicted(selection, prediction), manifest)
+        header = selection.headers[count] = content[:length]
+    return b"".join([header, *[prediction.written(output.name) for output in selection.outputs]]), len(header)
+
+
 def encode(inference: Inference, values: Mapping[str, Activations], manifest: Manifest) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON header where bytes follow that."""
     outputs = inference.selection.outputs
-    if inference.id is None and inference.selection.numbers:
-        arrays = [values[output.name] for output in outputs]
-        headers = inference.selection.headers
-        count = len(arrays[0])
-        # Without an id it says the same of all images, and writing it anew cost a tenth of the whole answer.
-        header = headers.get(count) or headers.setdefault(count, _binary_header(manifest, outputs, arrays))
-        return b"".join([header, *[array.data for array in arrays]]), len(header)
     tensors, behind = [], []
     for output in outputs:
         array = values[output.name]
@@ -246,16 +255,3 @@ def encode(inference: Inference, values: Mapping[str, Activations], manifest: Ma
 def _answer(manifest: Manifest, request_id: str | None) -> dict[str, Any]:
     answer = {"model_name": manifest.name, "model_version": manifest.version}
     return answer if request_id is None else answer | {"id": request_id}
-
-
-def _binary_header(manifest: Manifest, outputs: tuple[Output, ...], arrays: list[Activations]) -> bytes:
-    tensors = [
-        {
-            "name": output.name,
-            "datatype": "FP32",
-            "shape": array.shape,
-            "parameters": {"binary_data_size": array.nbytes},
-        }
-        for output, array in zip(outputs, arrays, strict=True)
-    ]
-    return to_json(_answer(manifest, None) | {"outputs": tensors})

@@ -1,6 +1,7 @@
 """The protocol's routes."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -11,16 +12,14 @@ from starlette.responses import Response
 
 from service.answer import JSON, Answer, Header, json_answer
 from service.call import Call, Head
-from service.engine import Activations
 from service.errors import MalformedError
-from service.manifest import Manifest
 from service.prediction import Prediction
 from service.predictor import Predictor
 from service.protocol import description
-from service.protocol.codec import InferAnswer, InferRequest, decode, encode, longest_request
+from service.protocol.codec import InferAnswer, InferRequest, decode, encode, encode_prediction, longest_request
 from service.protocol.compression import WORTHWHILE, compress, decompress
 from service.protocol.example import example_request
-from service.protocol.inference import Inference, execute, predicted
+from service.protocol.inference import execute
 from service.routes.predict import ERRORS
 from service.state import SharedPredictor, SharedState
 from service.thin import Reader, ThinRoute, Work
@@ -148,8 +147,8 @@ async def infer(call: Call) -> Response:
         call.hurry(inference.timeout)
     values = await execute(inference, predictor, call.gone)
     if inference.selection.layers:  # thousands of numbers an image
-        return await run_in_threadpool(_answer, inference, values, manifest, fields)
-    return _answer(inference, values, manifest, fields)
+        return await run_in_threadpool(lambda: _answer(encode(inference, values, manifest), fields))
+    return _answer(encode(inference, values, manifest), fields)
 
 
 def infer_reader(head: Head) -> Reader | None:
@@ -165,31 +164,31 @@ def infer_reader(head: Head) -> Reader | None:
 
     def read(body: bytes) -> Work | None:
         inference = decode(body, header_length, manifest, max_images)
-        selection = inference.selection
-        if selection.layers:
+        if inference.selection.layers:
             return None
 
         def answer(prediction: Prediction) -> Answer:
-            return _answer(inference, predicted(selection, prediction), manifest, fields)
+            return _answer(encode_prediction(inference, prediction, manifest), fields)
 
         return Work(predictor, inference.pixels, answer, inference.timeout)
 
     return read if b"content-encoding" not in fields else None
 
 
-def _answer(
-    inference: Inference, values: Mapping[str, Activations], manifest: Manifest, fields: Mapping[bytes, bytes]
-) -> Answer:
-    content, length = encode(inference, values, manifest)
-    headers: tuple[Header, ...] = (JSON,)
-    if length is not None:
-        headers = ((b"content-type", b"application/octet-stream"), (_HEADER_LENGTH, b"%d" % length))
+def _answer(encoded: tuple[bytes, int | None], fields: Mapping[bytes, bytes]) -> Answer:
+    content, length = encoded
+    headers: tuple[Header, ...] = (JSON,) if length is None else _binary(length)
     if len(content) >= WORTHWHILE:
         headers = (*headers, (b"vary", b"accept-encoding"))
         content, encoding = compress(content, fields.get(b"accept-encoding", b"").decode("latin-1"))
         if encoding is not None:
             headers = (*headers, (b"content-encoding", encoding))
     return Answer(content, headers)
+
+
+@lru_cache(maxsize=64)  # there are few lengths, and most answers have one that is known
+def _binary(length: int) -> tuple[Header, ...]:
+    return (b"content-type", b"application/octet-stream"), (_HEADER_LENGTH, b"%d" % length)
 
 
 def _header_length(fields: dict[bytes, bytes]) -> int | None:

@@ -31,6 +31,16 @@ def test_json_has_each_images_numbers_exactly(values: NDArray[np.float32]) -> No
 
 @settings(deadline=None, max_examples=100)
 @given(probabilities, st.data())
+def test_bytes_are_those_of_the_part(values: NDArray[np.float32], data: st.DataObject) -> None:
+    """Read back they are the rows of the part and no others, of either output."""
+    start = data.draw(st.integers(0, len(values) - 1))
+    part = Prediction(Run(-values, values), start, data.draw(st.integers(start + 1, len(values))))
+    for name, expected in (("logits", part.logits), ("probabilities", part.probabilities)):
+        np.testing.assert_array_equal(np.frombuffer(part.written(name), "<f4").reshape(-1, 10), expected)
+
+
+@settings(deadline=None, max_examples=100)
+@given(probabilities, st.data())
 def test_what_is_rejected_is_answered_all_the_same(values: NDArray[np.float32], data: st.DataObject) -> None:
     """Each image has its own reason and is rejected where it has one, and nothing else of any answer is another."""
     reasons = data.draw(st.lists(st.none() | st.sampled_from(REASONS), min_size=len(values), max_size=len(values)))
