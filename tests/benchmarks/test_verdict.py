@@ -24,6 +24,7 @@ _RATES = {
     "digitscope/png/1/64": 4_000,
     "digitscope-int8/raw/1/64": 13_000,
     "digitscope-2/raw/1/64": 17_800,
+    "digitscope-2/raw/1/128": 18_000,
     "fastapi_plain/plain-upload/1/64": 1_500,
     "pytriton/oip-binary/1/64": 2_000,
 }
