@@ -54,7 +54,8 @@ def run_round(plan: list[Measured], cpus: Cpus, seconds: float, say: Callable[[s
         if path.exists():
             say(f"ONNX Runtime, {variant}")
             found.engines[variant] = _engine(path, cpus, seconds)
-            found.engines[f"{variant}, laid out"] = _engine(path, cpus, seconds, "--laid-out", variant)
+            if "avx512f" in cpu_flags():
+                found.engines[f"{variant}, laid out"] = _engine(path, cpus, seconds, "--laid-out", variant)
     if any(measured.peer is OPENVINO for measured in plan):
         for variant, name, precision in _in_openvino():
             say(f"OpenVINO, {variant}")

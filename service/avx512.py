@@ -16,6 +16,7 @@ and what leads to it took 0.49 and takes 0.29, conv2 1.54 and 0.94; the zeros co
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from service.cpus import cpu_flags
 from service.graph import Graph, swapped
@@ -23,23 +24,36 @@ from service.layer import Layer
 from service.manifest import NORMALISED
 
 _BLOCK = 16  # channels of 32 bits in a register of 512
+_POOLING = {"kernel_shape": [2, 2], "strides": [2, 2]}
+_NAMES = "avx512/"  # how those of tensors begin that are not the file's own
 
 
 def laid_out(model: bytes, layers: Sequence[Layer], *, floats: bool) -> bytes:
     """The model laid out so, or as it is where that is for nothing: on another CPU, or of another network.
 
-    With `floats` conv2 computes in them; the int8 variant's does not, and has other kernels.
+    With `floats` conv2 computes in them; the int8 variant's does not, and has other kernels. If what is replaced is
+    taken by other nodes too, no runtime opens what is returned.
     """
-    if "avx512f" not in cpu_flags() or not _fits(layers):
+    if "avx512f" not in cpu_flags() or not _fits(layers) or _NAMES.encode() in model:
         return model
-    conv1, _, pool1, conv2 = layers[:4]
-    margin = conv2.window.padding if floats else 0
-    parts = {conv1.name: _halved(conv1), pool1.name: _joined(layers[1], pool1, margin)}
-    if margin:
-        parts[conv2.name] = _within(pool1, conv2)
+    conv1, relu1, pool1, conv2 = layers[:4]
+    old, new = Graph(), Graph()
+    _convolve(old, NORMALISED, conv1)
+    old.node("Relu", [conv1.name], relu1.name)
+    old.node("MaxPool", [relu1.name], pool1.name, **_POOLING)
+    pooled = _pool_halves(new, conv1)
+    channels, height, width = pool1.shape
+    if floats:
+        _convolve(old, pool1.name, conv2)
+        margin = conv2.window.padding
+        # Before the halves are joined: zeros right before a convolution ONNX Runtime would make its padding again.
+        within = _padded(new, pooled, "within", width=margin)
+        _convolve(new, _reshaped(new, within, "joined", -1, channels, height, width + 2 * margin), conv2, sides=False)
+    else:
+        new.node("Reshape", [pooled, _constant(new, "joined.shape", [-1, channels, height, width])], pool1.name)
     try:
-        return swapped(model, parts)
-    except ValueError:  # it is no model of these layers, which opening it finds out
+        return swapped(model, old, new)
+    except ValueError:  # other nodes compute its layers; or it is no model, which opening it finds out
         return model
 
 
@@ -58,59 +72,47 @@ def _fits(layers: Sequence[Layer]) -> bool:
     )
 
 
-def _halved(conv1: Layer) -> Graph:
-    """conv1 of both halves: (n, 1, height, width) → (n, 2 · channels, height / 2, width), a channel's two in a row."""
-    graph = Graph()
+def _convolve(graph: Graph, source: str, layer: Layer, *, sides: bool = True) -> None:
+    """A convolution as the file has it, or one of rows that have their zeros; above and below none are added up."""
+    kernel, stride, padding = layer.window
+    sizes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [padding, padding if sides else 0] * 2}
+    graph.node("Conv", [source, f"{layer.name}.weight", f"{layer.name}.bias"], layer.name, **sizes)
+
+
+def _pool_halves(graph: Graph, conv1: Layer) -> str:
+    """conv1 of both halves, its ReLU, its pooling: (n, 2 · channels, height / 4, width / 2), both of each channel."""
     channels, height, width = conv1.shape
     kernel, _, padding = conv1.window
     half = height // 2
     rows = np.array([[0], [half]]) + np.arange(half + 2 * padding)  # of each half, and those at its edges
 
-    bordered = _padded(graph, NORMALISED, "halves.bordered", height=padding)
-    taken = graph.node("Gather", [bordered, graph.constant("halves.rows", rows)], "halves.taken", axis=2)
+    bordered = _padded(graph, NORMALISED, "bordered", height=padding)
+    taken = graph.node("Gather", [bordered, _constant(graph, "rows", rows)], f"{_NAMES}taken", axis=2)
     halves = _reshaped(graph, taken, "halves", -1, *rows.shape, width)
 
     # Of constants, so it is computed once, when the model is opened. A channel's kernel reads one half or the other.
-    own = graph.constant("halves.own", np.eye(2, dtype=np.float32).reshape(1, 2, 2, 1, 1))
-    weight = _reshaped(graph, f"{conv1.name}.weight", "halves.weight.each", channels, 1, 1, kernel, kernel)
-    weight = graph.node("Mul", [weight, own], "halves.weight.both")
-    weight = _reshaped(graph, weight, "halves.weight", 2 * channels, 2, kernel, kernel)
-    twice = graph.constant("halves.twice", np.ones((1, 2), np.float32))
-    bias = _reshaped(graph, f"{conv1.name}.bias", "halves.bias.each", channels, 1)
-    bias = graph.node("Mul", [bias, twice], "halves.bias.both")
-    bias = _reshaped(graph, bias, "halves.bias", 2 * channels)
+    weight = _reshaped(graph, f"{conv1.name}.weight", "weight.each", channels, 1, 1, kernel, kernel)
+    own = _constant(graph, "own", np.eye(2, dtype=np.float32).reshape(1, 2, 2, 1, 1))
+    weight = graph.node("Mul", [weight, own], f"{_NAMES}weight.both")
+    weight = _reshaped(graph, weight, "weight", 2 * channels, 2, kernel, kernel)
+    bias = _reshaped(graph, f"{conv1.name}.bias", "bias.each", channels, 1)
+    bias = graph.node("Mul", [bias, _constant(graph, "twice", np.ones((1, 2), np.float32))], f"{_NAMES}bias.both")
+    bias = _reshaped(graph, bias, "bias", 2 * channels)
 
-    graph.node("Conv", [halves, weight, bias], conv1.name, kernel_shape=[kernel] * 2, pads=[0, padding] * 2)
-    return graph
-
-
-def _joined(relu1: Layer, pool1: Layer, margin: int) -> Graph:
-    """pool1 of both halves, with zeros on the left and the right, and joined: (n, channels, height, width)."""
-    graph = Graph()
-    channels, height, width = pool1.shape
-    pooled = graph.node("MaxPool", [relu1.name], "halves.pooled", kernel_shape=[2, 2], strides=[2, 2])
-    if margin:
-        # Before they are joined: ONNX Runtime makes zeros that stand right before a convolution its padding again.
-        pooled = _padded(graph, pooled, "halves.margins", width=margin)
-    _reshaped(graph, pooled, pool1.name, -1, channels, height, width + 2 * margin)
-    return graph
-
-
-def _within(pool1: Layer, conv2: Layer) -> Graph:
-    """conv2 of rows that have their zeros; above and below it has its padding, of which no sum is made."""
-    graph = Graph()
-    kernel, stride, padding = conv2.window
-    inputs = [pool1.name, f"{conv2.name}.weight", f"{conv2.name}.bias"]
-    sizes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [padding, 0] * 2}
-    graph.node("Conv", inputs, conv2.name, **sizes)
-    return graph
+    sizes = {"kernel_shape": [kernel] * 2, "pads": [0, padding] * 2}
+    value = graph.node("Conv", [halves, weight, bias], f"{_NAMES}convolved", **sizes)
+    value = graph.node("Relu", [value], f"{_NAMES}positive")
+    return graph.node("MaxPool", [value], f"{_NAMES}pooled", **_POOLING)
 
 
 def _padded(graph: Graph, value: str, name: str, *, height: int = 0, width: int = 0) -> str:
     """A value (n, channels, height, width) with so many zeros before and behind."""
-    pads = np.array([0, 0, height, width] * 2)
-    return graph.node("Pad", [value, graph.constant(f"{name}.pads", pads)], name)
+    return graph.node("Pad", [value, _constant(graph, f"{name}.pads", [0, 0, height, width] * 2)], _NAMES + name)
 
 
 def _reshaped(graph: Graph, value: str, name: str, *shape: int) -> str:
-    return graph.node("Reshape", [value, graph.constant(f"{name}.shape", np.array(shape))], name)
+    return graph.node("Reshape", [value, _constant(graph, f"{name}.shape", shape)], _NAMES + name)
+
+
+def _constant(graph: Graph, name: str, values: ArrayLike) -> str:
+    return graph.constant(_NAMES + name, np.asarray(values))

@@ -264,7 +264,6 @@ class Batcher(Generic[Item, Answer]):
 
     def _take(self, now: float) -> list[_Waiting[Item, Answer]]:
         """What fits into one batch of what waits, without what it is too late for."""
-        self._refused.clear()
         batch: list[_Waiting[Item, Answer]] = []
         waited: list[float] = []  # by what begins
         half = max(1, self._max_batch // 2)
@@ -286,6 +285,7 @@ class Batcher(Generic[Item, Answer]):
         self._passed_over = False
         if kept and not (room > 0 and self._take_piece(batch, waited, now, room if batch else None)):
             self._passed_over = True
+        self._refused.clear()  # at the end, as whoever was too late may have asked meanwhile
         if waited:
             self._waited(waited)
         return batch

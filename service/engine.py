@@ -151,9 +151,7 @@ class Engine:
                 predicting, self.manifest.input.name, outputs, threads=self.threads, bfloat16=self.precision == "bf16"
             )
         else:
-            if self._optimise:
-                predicting = laid_out(predicting, self.manifest.layers, floats=self.precision == "fp32")
-            self._predicting = self._session(predicting)
+            self._predicting = self._laid_out_session(predicting) if self._optimise else self._session(predicting)
         self._fixed = fixed
         try:
             self._check()
@@ -161,6 +159,14 @@ class Engine:
             self.__dict__.pop(
                 "_inspecting", None
             )  # 17 MB that only those need who look inside; the first opens it again
+
+    def _laid_out_session(self, model: bytes) -> ort.InferenceSession:
+        """What predicts on a CPU; where the layout does not suit the file after all, the file as it is."""
+        laid = laid_out(model, self.manifest.layers, floats=self.precision == "fp32")
+        try:
+            return self._session(laid)
+        except ModelError:
+            return self._session(model)
 
     @cached_property
     def _inspecting(self) -> ort.InferenceSession:

@@ -2,15 +2,13 @@
 
 An ONNX file is one serialised protobuf message, and concatenating two messages merges them: a repeated field, such as
 the graph's nodes or outputs, is appended to (protobuf encoding, "Last One Wins"). So the served file stays byte for
-byte as it is, and what is wanted beyond it stands behind it. That spares the service the onnx package, and the
-same bytes that predict are the bytes that are looked into.
-
-Where nodes of the file are to be others, as `swapped` has it, the fields around them stay as they stand.
+byte as it is, and what is wanted beyond it stands behind it. That spares the service the onnx package. Where nodes of
+the file are to be others, as `swapped` has it, the fields around them stay as they stand.
 
 The field numbers are those of ONNX's onnx.proto.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from numpy.typing import NDArray
@@ -46,7 +44,7 @@ def _bytes(field: int, payload: bytes | str) -> bytes:
 def _read_varint(data: bytes, place: int) -> tuple[int, int]:
     """A varint of `data`, and the place behind it."""
     value = shift = 0
-    while data[place] > 0x7F:
+    while data[place] > 0x7F and shift < 63:
         value |= (data[place] & 0x7F) << shift
         place, shift = place + 1, shift + 7
     return value | data[place] << shift, place + 1
@@ -150,26 +148,39 @@ class Graph:
         return _number(1, IR_VERSION) + graph + _bytes(8, _bytes(1, "") + _number(2, OPSET))
 
 
-def swapped(model: bytes, parts: Mapping[str, Graph]) -> bytes:
-    """The model with other parts in the place of the node that gives each of those tensors, which they give instead.
+def swapped(model: bytes, old: Graph, new: Graph) -> bytes:
+    """The model without nodes that are as those of a graph, and with other parts where the last of them stood.
+
+    A node is as another one with the same operator, inputs, outputs and attributes.
 
     Raises:
-        ValueError: it is no model, or has no such node.
+        ValueError: it is no model, or has no such nodes.
     """
-    missing = dict(parts)
+    wanted = [_essence(node) for field in old.fields for _, node, _ in _read(field)]
     fields = [
-        _bytes(7, _swapped(content, missing)) if number == 7 else whole for number, content, whole in _read(model)
+        _bytes(7, _swapped(content, wanted, new)) if number == 7 else whole for number, content, whole in _read(model)
     ]
-    if missing:
-        raise ValueError(f"the model has no node that gives {', '.join(missing)}")
+    if wanted:
+        raise ValueError("the model has no such nodes")
     return b"".join(fields)
 
 
-def _swapped(graph: bytes, missing: dict[str, Graph]) -> bytes:
-    """The graph with those parts that are still missing."""
+def _swapped(graph: bytes, wanted: list[Any], new: Graph) -> bytes:
+    """The graph without those nodes that are still wanted, which then are no more."""
     fields: list[bytes] = []
     for number, content, whole in _read(graph):
-        given = next((name.decode() for field, name, _ in _read(content) if field == 2), "") if number == 1 else ""
-        part = missing.pop(given, None)
-        fields += [whole] if part is None else part.fields
+        if number != 1 or (essence := _essence(content)) not in wanted:
+            fields.append(whole)
+            continue
+        wanted.remove(essence)
+        if not wanted:
+            fields += new.fields
     return b"".join(fields)
+
+
+def _essence(node: bytes) -> Any:
+    """What a node is, whatever its name, and in whatever order its fields and its attributes stand."""
+    fields = sorted(((number, content) for number, content, _ in _read(node)), key=lambda field: field[0])
+    attributes = [[(part, value) for part, value, _ in _read(content)] for number, content in fields if number == 5]
+    others = [(number, content) for number, content in fields if number not in (3, 5, 6)]  # its name and its docstring
+    return others, sorted(sorted(attribute, key=lambda part: part[0]) for attribute in attributes)

@@ -19,6 +19,7 @@ from service.avx512 import laid_out
 from service.cpus import cpu_flags
 from service.engine import Engine
 from service.errors import ModelError
+from service.graph import Graph
 from service.layer import Layer
 from service.manifest import Manifest
 from tests.conftest import Mnist
@@ -57,7 +58,7 @@ def test_it_is_a_model_that_onnx_approves_of(files: Files, manifest: Manifest, f
     for constant in before.graph.initializer:
         np.testing.assert_array_equal(constants[constant.name], numpy_helper.to_array(constant))
     gone = [node.output[0] for node in before.graph.node if node not in laid.graph.node]
-    assert gone == (["conv1", "pool1", "conv2"] if floats else ["conv1", "pool1"])
+    assert gone == ["conv1", "relu1", "pool1", *(["conv2"] if floats else [])]
     assert laid.graph.input == before.graph.input and laid.graph.output == before.graph.output
 
 
@@ -103,29 +104,96 @@ def test_on_another_cpu_the_file_is_as_it_is(
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("layer", "change"),
     [
-        {"shape": (16, 28, 28)},
-        {"shape": (8, 26, 26), "padding": 0},
-        {"stride": 2},
-        {"kernel": 5},
-        {"operator": "Gemm", "kernel": None},
+        ("conv1", {"shape": (16, 28, 28)}),
+        ("conv1", {"shape": (8, 26, 26), "padding": 0}),
+        ("conv1", {"stride": 2}),
+        ("conv1", {"kernel": 5}),
+        ("conv1", {"operator": "Gemm", "kernel": None}),
+        ("relu1", {"operator": "MaxPool"}),
+        ("pool1", {"kernel": 1}),
+        ("pool1", {"shape": (8, 14, 15)}),
     ],
 )
-def test_another_network_is_as_it_is(model_bytes: bytes, manifest: Manifest, change: dict[str, Any]) -> None:
-    """One whose first layer has as many channels as a block, no halves that fit, or is no convolution."""
-    first, *others = manifest.layers
-    layers = (first.model_copy(update=change), *others)
+def test_another_network_is_as_it_is(
+    model_bytes: bytes, manifest: Manifest, layer: str, change: dict[str, Any]
+) -> None:
+    """One whose first layer has as many channels as a block, no halves that fit, or is no convolution or so pooled."""
+    place = ["conv1", "relu1", "pool1"].index(layer)
+    layers = list(manifest.layers)
+    layers[place] = layers[place].model_copy(update=change)
     assert laid_out(model_bytes, layers, floats=True) is model_bytes
-    assert laid_out(model_bytes, layers[:2], floats=True) is model_bytes
+    assert laid_out(model_bytes, manifest.layers[:2], floats=True) is model_bytes
 
 
-def test_what_is_no_such_model_is_as_it_is(model_bytes: bytes, manifest: Manifest) -> None:
-    """Bytes that are no ONNX file, one that ends too early, and one with a node of another name."""
-    renamed: Any = onnx.load_model_from_string(model_bytes)
-    next(node for node in renamed.graph.node if node.name == "conv1").output[0] = "first"
-    for model in (b"no model", b"", model_bytes[:-1], model_bytes[:1000], renamed.SerializeToString()):
+def renamed(model: bytes, names: dict[str, str]) -> bytes:
+    """The model with other names of tensors."""
+    made: Any = onnx.load_model_from_string(model)
+    for node in made.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for constant in made.graph.initializer:
+        constant.name = names.get(constant.name, constant.name)
+    serialized: bytes = made.SerializeToString()
+    return serialized
+
+
+@pytest.mark.parametrize("floats", [True, False])
+@pytest.mark.parametrize("name", ["normalised", "conv1", "conv1.bias", "relu1"])
+def test_other_nodes_stay_what_they_are(files: Files, manifest: Manifest, floats: bool, name: str) -> None:
+    """A file whose tensors have other names computes what it did: a variant's inner tensors are its own."""
+    model = renamed(files[floats], {name: "other"})
+    assert laid_out(model, manifest.layers, floats=floats) is model
+
+
+def test_a_convolution_with_other_edges_stays_what_it_is(model_bytes: bytes, manifest: Manifest) -> None:
+    """What the file says counts, and not what the manifest says of it."""
+    made: Any = onnx.load_model_from_string(model_bytes)
+    conv1 = next(node for node in made.graph.node if node.output[0] == "conv1")
+    next(attribute for attribute in conv1.attribute if attribute.name == "pads").ints[:] = [2, 2, 0, 0]
+    model: bytes = made.SerializeToString()
+    assert laid_out(model, manifest.layers, floats=True) is model
+
+
+def test_what_is_no_model_is_as_it_is(model_bytes: bytes, manifest: Manifest) -> None:
+    """Bytes that are no ONNX file, one that ends too early, and one that was laid out already; opening them tells."""
+    laid = laid_out(model_bytes, manifest.layers, floats=True)
+    assert laid is not model_bytes
+    for model in (b"no model", b"", model_bytes[:-1], model_bytes[:1000], laid):
         assert laid_out(model, manifest.layers, floats=True) is model
+
+
+def test_where_others_take_what_is_replaced_the_file_is_opened_as_it_is(
+    model_bytes: bytes, manifest: Manifest, mnist: Mnist
+) -> None:
+    """A second node takes pool1, which is not there any more: the service answers what the file says all the same."""
+    graph = Graph()
+    graph.outputs(graph.node("Neg", ["pool1"], "negative"))
+    images = mnist.images[:8, None]
+    logits, _ = Engine(graph.behind(model_bytes), manifest, provider="cpu").predict(images)
+    np.testing.assert_allclose(logits, session(model_bytes).run(["logits"], {"image": images})[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", [0, 1, 2, 4])
+def test_another_second_convolution_is_computed_as_it_is(
+    model_bytes: bytes, manifest: Manifest, mnist: Mnist, stride: int, padding: int
+) -> None:
+    """Of a file that ends there, with another stride and other edges, ONNX Runtime computes the same either way."""
+    made: Any = onnx.load_model_from_string(model_bytes)
+    place = next(number for number, node in enumerate(made.graph.node) if node.output[0] == "conv2")
+    for attribute in made.graph.node[place].attribute:
+        attribute.ints[:] = {"pads": [padding] * 4, "strides": [stride] * 2}.get(attribute.name, attribute.ints)
+    del made.graph.node[place + 1 :], made.graph.output[:]
+    made.graph.output.append(onnx.ValueInfoProto(name="conv2"))
+    change = {"stride": stride, "padding": padding}
+    layers = [layer.model_copy(update=change) if layer.name == "conv2" else layer for layer in manifest.layers]
+    model: bytes = made.SerializeToString()
+    laid = laid_out(model, layers, floats=True)
+    assert laid is not model
+    images = {"image": mnist.images[:5, None]}
+    np.testing.assert_allclose(session(laid).run(None, images)[0], session(model).run(None, images)[0], atol=1e-5)
 
 
 def test_a_layout_that_computes_something_else_is_refused(
@@ -135,7 +203,7 @@ def test_a_layout_that_computes_something_else_is_refused(
 
     def wrong(model: bytes, layers: Sequence[Layer], *, floats: bool) -> bytes:
         laid: Any = onnx.load_model_from_string(laid_out(model, layers, floats=floats))
-        own = next(constant for constant in laid.graph.initializer if constant.name == "halves.own")
+        own = next(constant for constant in laid.graph.initializer if constant.name == "avx512/own")
         own.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(own)[:, ::-1], own.name))
         serialized: bytes = laid.SerializeToString()
         return serialized

@@ -270,6 +270,43 @@ def test_a_refusal_is_told_again_until_something_is_taken(run: Recorder) -> None
     finish(main())
 
 
+def test_a_refusal_ends_with_the_large_item_that_it_was_for(clock: Clock, run: Recorder) -> None:
+    """Where that fails, and so nothing is taken any more."""
+
+    async def main() -> None:
+        own = batcher(run, max_waiting=30, pieces=PIECES, executor=(engine := Engine(clock)))
+        failing = own.submit([-1] * 26, 26)
+        await asyncio.sleep(0)
+        assert own.refusal(10) is not None
+        engine.finish()
+        with pytest.raises(EngineError):
+            await failing
+        assert own.refusal(10) is None
+
+    on(clock, main())
+
+
+def test_a_refusal_ends_with_those_who_were_too_late(clock: Clock, run: Recorder) -> None:
+    """Also one that was told while they were passed over, by a receiver that asks again at once."""
+    told: list[OverloadedError | None] = []
+
+    async def main() -> None:
+        own = batcher(run, max_waiting=4)
+
+        class Again(Kept):
+            def set_exception(self, exception: Exception, /) -> None:
+                super().set_exception(exception)
+                told.append(own.refusal(3))
+
+        for _ in range(4):
+            own.put([1], 1, Again(), deadline=clock.now + 1)
+        clock.now += 2
+        await asyncio.sleep(0)
+        assert len(told) == 4 and told[0] is not None and own.refusal(3) is None
+
+    on(clock, main())
+
+
 def test_work_that_takes_too_long_takes_nothing_more(clock: Clock, run: Recorder) -> None:
     """While what waits takes longer than is allowed, by the last runs, others are refused; taken when it is done."""
     run.seconds = 0.01  # an item

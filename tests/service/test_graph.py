@@ -119,29 +119,56 @@ def test_a_tensor_that_is_not_there_is_found_out() -> None:
         Session(model()).run(["triple"], {"x": np.zeros((2, 2), np.uint8)})
 
 
-def test_parts_stand_in_the_place_of_a_node() -> None:
+def doubling(**attributes: Attribute) -> Graph:
+    """The first node of the model, with such attributes."""
+    graph = Graph()
+    graph.node("Add", ["x", "x"], "double", **attributes)
+    return graph
+
+
+def test_parts_stand_in_the_place_of_nodes() -> None:
     """The onnx package reads the model with them, in order, and all else of it is as it was; so it computes."""
     graph = Graph()
     graph.node("Mul", ["x", graph.constant("ten", np.array([10], np.float32))], "double")
     before: Any = onnx.load_model_from_string(model())
-    after: Any = onnx.load_model_from_string(swapped(model(), {"double": graph}))
+    after: Any = onnx.load_model_from_string(swapped(model(), doubling(), graph))
     onnx.checker.check_model(after, full_check=True)
     assert [node.op_type for node in after.graph.node] == ["Mul", "Add"]
     assert after.graph.node[1:] == before.graph.node[1:] and after.opset_import == before.opset_import
     assert (after.graph.input, after.graph.output) == (before.graph.input, before.graph.output)
     assert Session(after.SerializeToString()).run(["triple"], {"x": np.ones(1, np.float32)})["triple"] == [11]
-    assert swapped(model(), {}) == model()
+
+
+def test_a_node_is_known_by_what_it_computes() -> None:
+    """By operator, inputs in order, outputs and attributes; neither its name nor the order of the attributes counts."""
+    made: Any = onnx.load_model_from_string(model())
+    node = made.graph.node[0]
+    node.name, node.doc_string = "first", "doubles"
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in (("b", 1), ("a", [3, 2])))
+    content: bytes = made.SerializeToString()
+    assert swapped(content, doubling(a=[3, 2], b=1), Graph()) != content
+    other, turned = Graph(), Graph()
+    other.node("Mul", ["x", "x"], "double", a=[3, 2], b=1)
+    turned.node("Add", ["x", "x"], "triple", a=[3, 2], b=1)
+    for unlike in (
+        doubling(),
+        doubling(a=[2, 3], b=1),
+        doubling(a=[3, 2], b=2),
+        doubling(a=[3, 2], c=1),
+        other,
+        turned,
+    ):
+        with pytest.raises(ValueError, match="no such nodes"):
+            swapped(content, unlike, Graph())
 
 
 @settings(deadline=None)
 @given(st.integers(0, len(model()) - 1), st.binary(max_size=3), st.binary(max_size=40))
-def test_what_is_no_model_of_that_node_is_said(end: int, inserted: bytes, nonsense: bytes) -> None:
+def test_what_is_no_model_is_said(end: int, inserted: bytes, nonsense: bytes) -> None:
     """Of a model that is cut, of one with bytes in its midst, and of bytes of all kinds nothing else is raised."""
     for broken in (model()[:end], model()[:end] + inserted + model()[end:], nonsense):
         with contextlib.suppress(ValueError):
-            swapped(broken, {"double": Graph()})
-    for wrong in (b"", model()[:-1], bytes([0x0B]), bytes([0x0D, 1]), bytes([0x09]) + bytes(8)):
-        with pytest.raises(ValueError, match=r"protobuf|no node"):
-            swapped(wrong, {"double": Graph()})
-    with pytest.raises(ValueError, match="no node that gives nowhere"):
-        swapped(model(), {"double": Graph(), "nowhere": Graph()})
+            swapped(broken, doubling(), Graph())
+    for wrong in (b"", model()[:-1], bytes([0x0B]), bytes([0x0D, 1]), bytes([0x09]) + bytes(8), b"\xff" * 1000):
+        with pytest.raises(ValueError, match=r"protobuf|no such nodes"):
+            swapped(wrong, doubling(), Graph())
