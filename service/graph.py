@@ -41,7 +41,7 @@ def _bytes(field: int, payload: bytes | str) -> bytes:
     return _varint(field << 3 | 2) + _varint(len(data)) + data
 
 
-def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+def _read_varint(data: memoryview, place: int) -> tuple[int, int]:
     """A varint of `data`, and the place behind it."""
     value = shift = 0
     while data[place] > 0x7F and shift < 63:
@@ -50,8 +50,8 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
     return value | data[place] << shift, place + 1
 
 
-def _read(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Each field of a message: its number, its content, and the whole of it as it stands.
+def _read(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Each field of a message: its number, its content, and the whole of it as it stands; no copy of either.
 
     Raises:
         ValueError: the message ends within a field, or has one of a wire type that is no more.
@@ -156,31 +156,38 @@ def swapped(model: bytes, old: Graph, new: Graph) -> bytes:
     Raises:
         ValueError: it is no model, or has no such nodes.
     """
-    wanted = [_essence(node) for field in old.fields for _, node, _ in _read(field)]
-    fields = [
-        _bytes(7, _swapped(content, wanted, new)) if number == 7 else whole for number, content, whole in _read(model)
-    ]
+    wanted = [_essence(node) for field in old.fields for _, node, _ in _read(memoryview(field))]
+    fields: list[bytes | memoryview] = []
+    for number, content, whole in _read(memoryview(model)):
+        if number == 7:
+            graph = list(_swapped(content, wanted, new))
+            fields += [_varint(number << 3 | 2), _varint(sum(map(len, graph))), *graph]
+        else:
+            fields.append(whole)
     if wanted:
         raise ValueError("the model has no such nodes")
     return b"".join(fields)
 
 
-def _swapped(graph: bytes, wanted: list[Any], new: Graph) -> bytes:
-    """The graph without those nodes that are still wanted, which then are no more."""
-    fields: list[bytes] = []
+def _swapped(graph: memoryview, wanted: list[Any], new: Graph) -> Iterator[bytes | memoryview]:
+    """The fields of the graph without those nodes that are still wanted, which then are no more."""
     for number, content, whole in _read(graph):
         if number != 1 or (essence := _essence(content)) not in wanted:
-            fields.append(whole)
+            yield whole
             continue
         wanted.remove(essence)
         if not wanted:
-            fields += new.fields
-    return b"".join(fields)
+            yield from new.fields
 
 
-def _essence(node: bytes) -> Any:
+def _essence(node: memoryview) -> Any:
     """What a node is, whatever its name, and in whatever order its fields and its attributes stand."""
-    fields = sorted(((number, content) for number, content, _ in _read(node)), key=lambda field: field[0])
-    attributes = [[(part, value) for part, value, _ in _read(content)] for number, content in fields if number == 5]
-    others = [(number, content) for number, content in fields if number not in (3, 5, 6)]  # its name and its docstring
-    return others, sorted(sorted(attribute, key=lambda part: part[0]) for attribute in attributes)
+    fields = _in_order(node)
+    attributes = sorted(_in_order(content) for number, content in fields if number == 5)
+    return [field for field in fields if field[0] not in (3, 5, 6)], attributes  # without its name and its docstring
+
+
+def _in_order(message: bytes | memoryview) -> list[tuple[int, bytes]]:
+    """The fields of a message by their numbers; those of one number as they stand."""
+    fields = [(number, bytes(content)) for number, content, _ in _read(memoryview(message))]
+    return sorted(fields, key=lambda field: field[0])
