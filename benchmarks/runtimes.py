@@ -136,6 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     facts = {"date": dt.datetime.now(dt.UTC).date().isoformat(), **describe_machine(), **describe_packages()}
     facts["openvino"] = (OPENVINO.folder / "requirements.txt").read_text().partition("openvino==")[2].strip()
     content = {"facts": facts, "engines": engines, "loads": loads, "memory_mb": memory, "starts_s": starts}
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "runtimes.json").write_text(json.dumps(content) + "\n")
     (options.out / "runtimes.md").write_text(write_page(engines, loads, memory, starts, facts))
 
