@@ -44,7 +44,7 @@ def _spy(process: int, seconds: int, path: Path) -> None:
         raise BenchmarkError("py-spy is missing: make setup installs it") from error
     if told.returncode:
         raise BenchmarkError(f"py-spy failed: {told.stderr.strip()[-300:]}")
-    path.write_text(without_places(path.read_text()))
+    path.write_text(without_places(path.read_text()).replace(str(path), path.name))  # its title has the command
 
 
 def main() -> int:
