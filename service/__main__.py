@@ -12,4 +12,9 @@ from service.command import main  # noqa: E402
 gc.enable()
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    try:
+        sys.stderr.flush()
+    except OSError:
+        sys.stderr = None  # or Python tries again as it ends, and ends by 120 where only the log could not be written
+    sys.exit(status)

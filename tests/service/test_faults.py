@@ -133,7 +133,8 @@ def test_a_full_disk_costs_the_logs_and_nothing_else(workers: str) -> None:
     with Path("/dev/full").open("wb") as full:
         flags = ("--provider", "cpu", "--access-log", "--workers", workers, "--port", str(port))
         command = [sys.executable, "-m", "service", *flags]
-        popen = subprocess.Popen(command, cwd=ROOT, stdout=full, stderr=full)  # noqa: S603 — our own module
+        buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # as it is unless one asks for something else
+        popen = subprocess.Popen(command, cwd=ROOT, stdout=full, stderr=full, env=buffered)  # noqa: S603 — our own module
         try:
             until(lambda: listens(port), "it does not start")
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
