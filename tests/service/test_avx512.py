@@ -196,6 +196,23 @@ def test_another_second_convolution_is_computed_as_it_is(
     np.testing.assert_allclose(session(laid).run(None, images)[0], session(model).run(None, images)[0], atol=1e-5)
 
 
+def test_without_optimisation_the_file_is_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, model_bytes: bytes, manifest: Manifest
+) -> None:
+    """Verification asks an engine that leaves the graph alone as well: to that the layout does nothing."""
+    asked: list[bytes] = []
+
+    def spied(model: bytes, layers: Sequence[Layer], *, floats: bool) -> bytes:
+        asked.append(model)
+        return laid_out(model, layers, floats=floats)
+
+    monkeypatch.setattr(service.engine, "laid_out", spied)
+    Engine(model_bytes, manifest, provider="cpu", optimise=False)
+    assert asked == []
+    Engine(model_bytes, manifest, provider="cpu")
+    assert asked == [model_bytes]
+
+
 def test_a_layout_that_computes_something_else_is_refused(
     monkeypatch: pytest.MonkeyPatch, model_bytes: bytes, manifest: Manifest
 ) -> None:
